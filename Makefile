@@ -1,0 +1,29 @@
+# Two commands do everything: `make up` and `make test`.
+
+CARGO ?= cargo
+SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: up test build bench check
+
+## Builds Knarr and starts a cluster in the background.
+up: build
+	$(SUDO) $(TARGET)/release/knarr up --detach
+
+build:
+	$(SUDO) script/setup
+	$(CARGO) build --release --package knarr
+
+## Runs every test: unit, integration and, as root, end-to-end with real containers.
+test:
+	$(SUDO) script/setup test
+	$(CARGO) test --workspace
+
+## Formatting and lints, as the tests' machine wants them.
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+
+## Prints the figures of docs/performance.md for this machine.
+bench: build
+	$(SUDO) bench/run $(TARGET)/release/knarr

@@ -1,0 +1,119 @@
+//! Nobody may hand out more rights than they hold (upstream: `pkg/registry/rbac/…/policybased`).
+
+use auth::rbac::{GROUP, Kind, Rbac, Rule, covers, escalation_refusal};
+use auth::{Attributes, MASTERS_GROUP};
+use machinery::status::Status;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::registry::Registry;
+use crate::registry::admission::{AdmissionContext, Operation, Plugin};
+
+/// Checks writes of roles and bindings against the writer's own rights.
+pub(crate) struct RbacEscalation;
+
+#[async_trait::async_trait]
+impl Plugin for RbacEscalation {
+    async fn validate(
+        &self,
+        context: &AdmissionContext<'_>,
+        object: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        if context.handle.group != GROUP
+            || !context.subresource.is_empty()
+            || context.operation == Operation::Delete
+        {
+            return Ok(());
+        }
+        // Administrators hold everything; the server itself acts as one.
+        if context.user.in_group(MASTERS_GROUP) {
+            return Ok(());
+        }
+        match context.handle.plural.as_str() {
+            "roles" | "clusterroles" => check_role(context, object, old),
+            "rolebindings" | "clusterrolebindings" => check_binding(context, object, old),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The roles and bindings of this moment. Writes of them are rare, so nothing is kept for this.
+fn snapshot(registry: &Registry) -> Rbac {
+    let mut rbac = Rbac::default();
+    for kind in Kind::ALL {
+        for item in registry.objects(GROUP, kind.plural()) {
+            // What cannot be read grants nothing.
+            if let Err(error) = rbac.apply(kind, &item.entry.bytes) {
+                tracing::error!(key = %item.entry.key, %error, "an object that authorization needs is unreadable");
+            }
+        }
+    }
+    rbac
+}
+
+fn asks(context: &AdmissionContext<'_>, verb: &str, resource: &str, name: &str) -> Attributes {
+    Attributes {
+        user: context.user.clone(),
+        verb: verb.to_owned(),
+        is_resource: true,
+        group: GROUP.to_owned(),
+        version: "v1".to_owned(),
+        resource: resource.to_owned(),
+        name: name.to_owned(),
+        namespace: context.namespace.to_owned(),
+        ..Attributes::default()
+    }
+}
+
+#[derive(Deserialize, Default)]
+struct Role {
+    #[serde(default)]
+    rules: Option<Vec<Rule>>,
+}
+
+fn check_role(context: &AdmissionContext<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+    let same = |key: &str| old.is_some_and(|old| old.get(key) == object.get(key));
+    if same("rules") && same("aggregationRule") {
+        return Ok(());
+    }
+    let rbac = snapshot(context.registry);
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if rbac.authorize(&asks(context, "escalate", &context.handle.plural, name)).allowed() {
+        return Ok(());
+    }
+    let mut wanted = Role::deserialize(object).map_err(Status::internal)?.rules.unwrap_or_default();
+    if object["aggregationRule"].is_object() && !same("aggregationRule") {
+        // An aggregate can grow to anything.
+        let all = || vec!["*".to_owned()];
+        wanted.push(Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() });
+        wanted.push(Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() });
+    }
+    confirm(context, &rbac, &wanted)
+}
+
+fn check_binding(context: &AdmissionContext<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+    let same = |key: &str| old.is_some_and(|old| old.get(key) == object.get(key));
+    if same("roleRef") && same("subjects") {
+        return Ok(());
+    }
+    let text = |key: &str| object["roleRef"][key].as_str().unwrap_or_default();
+    let (kind, name) = (text("kind"), text("name"));
+    let plural = if kind == "Role" { "roles" } else { "clusterroles" };
+    let rbac = snapshot(context.registry);
+    if rbac.authorize(&asks(context, "bind", plural, name)).allowed() {
+        return Ok(());
+    }
+    let rules =
+        rbac.role_rules(kind, name, context.namespace).map_err(|_| Status::not_found(GROUP, plural, name))?;
+    confirm(context, &rbac, &rules)
+}
+
+fn confirm(context: &AdmissionContext<'_>, rbac: &Rbac, wanted: &[Rule]) -> Result<(), Status> {
+    let held = rbac.rules_for(context.user, context.namespace);
+    let missing = covers(&held.rules, wanted);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(context.forbidden(escalation_refusal(context.user, &missing, &held.errors)))
+}

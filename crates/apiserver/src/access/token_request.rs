@@ -1,0 +1,178 @@
+//! `serviceaccounts/<name>/token`: a token for a service account (upstream: `pkg/registry/core/serviceaccount/storage/token.go`).
+
+use auth::{KubernetesClaims, MAX_EXPIRATION_SECONDS, MIN_EXPIRATION_SECONDS, Ref, TokenSpec, UserInfo};
+use jiff::Timestamp;
+use machinery::field::{Errors, FieldError, Path};
+use machinery::status::Status;
+use serde_json::{Value, json};
+
+use super::{check_namespace, text, texts};
+use crate::flow::{Chain, new_uuid, now_seconds};
+use crate::http::RequestInfo;
+
+/// What kubelets ask for on behalf of pods that name no lifetime of their own: these tokens are replaced long before, but a
+/// program that reads its token only once must not break.
+const KUBELET_EXPIRATION_SECONDS: i64 = 3607;
+/// So long such tokens are in fact good for.
+const EXTENDED_EXPIRATION_SECONDS: i64 = 365 * 24 * 3600;
+
+/// Issues a token.
+pub(super) fn answer(
+    chain: &Chain,
+    info: &RequestInfo,
+    user: &UserInfo,
+    mut request: Value,
+) -> Result<Value, Status> {
+    check_namespace(&request, info)?;
+    let wished = wishes(chain, &request["spec"])?;
+    let account = chain
+        .registry
+        .object_value("", "serviceaccounts", &info.namespace, &info.name)
+        .ok_or_else(|| Status::not_found("", "serviceaccounts", &info.name))?;
+    let mut kubernetes = KubernetesClaims {
+        namespace: info.namespace.clone(),
+        serviceaccount: reference(&account),
+        ..KubernetesClaims::default()
+    };
+    let bound = request["spec"]["boundObjectRef"].clone();
+    restrict_node(chain, info, user, &bound)?;
+    if bound.is_object() {
+        bind(chain, info, &bound, &mut kubernetes)?;
+    }
+
+    let now = now_seconds();
+    let seconds = wished.seconds.min(MAX_EXPIRATION_SECONDS);
+    let own_audience = wished.audiences == chain.authenticator.audiences();
+    let extended = seconds == KUBELET_EXPIRATION_SECONDS && kubernetes.pod.is_some() && own_audience;
+    let mut expiration_seconds = seconds;
+    if extended {
+        kubernetes.warnafter = Some(now + seconds);
+        expiration_seconds = EXTENDED_EXPIRATION_SECONDS;
+    }
+    let spec = TokenSpec { kubernetes, audiences: wished.audiences.clone(), expiration_seconds };
+    let (token, _) = chain.authenticator.signer().issue(&spec, now, &new_uuid()).map_err(Status::internal)?;
+
+    request["metadata"]["name"] = info.name.as_str().into();
+    request["metadata"]["namespace"] = info.namespace.as_str().into();
+    request["metadata"]["creationTimestamp"] = rfc3339(now)?.into();
+    request["spec"]["audiences"] = json!(wished.audiences);
+    request["spec"]["expirationSeconds"] = seconds.into();
+    if !bound.is_object() {
+        request["spec"]["boundObjectRef"] = Value::Null;
+    }
+    request["status"] = json!({"token": token, "expirationTimestamp": rfc3339(now + seconds)?});
+    Ok(request)
+}
+
+struct Wishes {
+    audiences: Vec<String>,
+    seconds: i64,
+}
+
+fn wishes(chain: &Chain, spec: &Value) -> Result<Wishes, Status> {
+    let mut audiences = texts(spec, "audiences");
+    if audiences.is_empty() {
+        audiences = chain.authenticator.audiences().to_vec();
+    }
+    let seconds = spec["expirationSeconds"].as_i64().unwrap_or(auth::DEFAULT_EXPIRATION_SECONDS);
+    let path = Path::new("spec").child("expirationSeconds");
+    let detail = if seconds < MIN_EXPIRATION_SECONDS {
+        "may not specify a duration less than 10 minutes"
+    } else if seconds > 1 << 32 {
+        "may not specify a duration larger than 2^32 seconds"
+    } else {
+        return Ok(Wishes { audiences, seconds });
+    };
+    let errors: Errors = vec![FieldError::invalid(&path, seconds, detail)];
+    Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", errors))
+}
+
+fn rfc3339(seconds: i64) -> Result<String, Status> {
+    Timestamp::from_second(seconds).map(machinery::time::rfc3339).map_err(Status::internal)
+}
+
+fn reference(object: &Value) -> Ref {
+    Ref {
+        name: text(&object["metadata"], "name").to_owned(),
+        uid: text(&object["metadata"], "uid").to_owned(),
+    }
+}
+
+/// Ties the token to the life of an object.
+fn bind(
+    chain: &Chain,
+    info: &RequestInfo,
+    bound: &Value,
+    claims: &mut KubernetesClaims,
+) -> Result<(), Status> {
+    let (kind, version, name) = (text(bound, "kind"), text(bound, "apiVersion"), text(bound, "name"));
+    let (plural, namespace) = match (version, kind) {
+        ("v1", "Pod") => ("pods", info.namespace.as_str()),
+        ("v1", "Secret") => ("secrets", info.namespace.as_str()),
+        ("v1", "Node") => ("nodes", ""),
+        _ => {
+            let message = format!("cannot bind token to object of type {version}, Kind={kind}");
+            return Err(Status::bad_request(message));
+        }
+    };
+    let object = chain
+        .registry
+        .object_value("", plural, namespace, name)
+        .ok_or_else(|| Status::not_found("", plural, name))?;
+    let found = reference(&object);
+    let wanted = text(bound, "uid");
+    if !wanted.is_empty() && wanted != found.uid {
+        let why = format!(
+            "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
+        );
+        return Err(Status::conflict("", plural, name, why));
+    }
+    match kind {
+        "Pod" => {
+            if text(&object["spec"], "serviceAccountName") != info.name {
+                return Err(Status::bad_request(format!(
+                    "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+                    info.name
+                )));
+            }
+            claims.node = pod_node(chain, &object);
+            claims.pod = Some(found);
+        }
+        "Secret" => claims.secret = Some(found),
+        _ => claims.node = Some(found),
+    }
+    Ok(())
+}
+
+/// The node that a pod runs on. Its UID is left out when the node is not known (any more).
+fn pod_node(chain: &Chain, pod: &Value) -> Option<Ref> {
+    let name = text(&pod["spec"], "nodeName");
+    if name.is_empty() {
+        return None;
+    }
+    let node = chain.registry.object_value("", "nodes", "", name);
+    Some(node.as_ref().map_or_else(|| Ref { name: name.to_owned(), uid: String::new() }, reference))
+}
+
+/// A node gets tokens for its own pods only (upstream: the NodeRestriction admission plugin).
+fn restrict_node(chain: &Chain, info: &RequestInfo, user: &UserInfo, bound: &Value) -> Result<(), Status> {
+    let Some(node) = user.node_name() else { return Ok(()) };
+    let refuse = |why: &str| Err(Status::forbidden("", "serviceaccounts", &info.name, why));
+    if !bound.is_object() || text(bound, "kind") != "Pod" {
+        return refuse("node requested token not bound to a pod");
+    }
+    if text(bound, "uid").is_empty() {
+        return refuse("node requested token with a pod binding without a uid");
+    }
+    let name = text(bound, "name");
+    let Some(pod) = chain.registry.object_value("", "pods", &info.namespace, name) else {
+        return Err(Status::not_found("", "pods", name));
+    };
+    if text(&pod["metadata"], "uid") != text(bound, "uid") {
+        return refuse("the UID in the bound object reference does not match the UID in record");
+    }
+    if text(&pod["spec"], "nodeName") != node {
+        return refuse("node requested token bound to a pod scheduled on a different node");
+    }
+    Ok(())
+}

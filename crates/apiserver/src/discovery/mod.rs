@@ -1,0 +1,179 @@
+//! What is served: `/api`, `/apis` and below, in the old form (a document a group version) and the aggregated one (one
+//! document for all; upstream: apiserver `pkg/endpoints/discovery/aggregated`).
+
+mod documents;
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{Response, StatusCode};
+use machinery::resources::Resources;
+use machinery::status::Status;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::ApiBody;
+use crate::flow::header;
+use crate::http::{Format, MediaRange, Wishes, empty, full, gzip, json, parse_accept};
+
+/// Answers discovery requests from a table of resources.
+pub struct Discovery {
+    resources: &'static Resources,
+    /// Aggregated documents by path (`/api`, `/apis`) and version (`v2`, `v2beta1`), made when first wanted.
+    aggregated: [[OnceLock<Aggregated>; 2]; 2],
+}
+
+struct Aggregated {
+    json: Bytes,
+    gzip: Option<Bytes>,
+    etag: HeaderValue,
+    content_type: HeaderValue,
+}
+
+/// The forms a client may get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Plain(Format),
+    Aggregated(&'static str),
+}
+
+impl Discovery {
+    /// The built-in resources.
+    pub fn builtin() -> Discovery {
+        Discovery { resources: Resources::builtin(), aggregated: Default::default() }
+    }
+
+    /// All paths, for the index at `/`.
+    pub fn paths(&self) -> Vec<String> {
+        let mut paths = vec!["/api".to_owned(), "/apis".to_owned(), "/apis/".to_owned()];
+        for (group, versions) in self.resources.groups() {
+            if group.is_empty() {
+                paths.extend(versions.iter().map(|version| format!("/api/{version}")));
+            } else {
+                paths.push(format!("/apis/{group}"));
+                paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+            }
+        }
+        paths
+    }
+
+    /// Answers a path at or below `/api` or `/apis`.
+    ///
+    /// # Errors
+    /// 404 for groups and versions that are not served, 406 for forms that are not.
+    pub async fn answer(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        wishes: Wishes,
+    ) -> Result<Response<ApiBody>, Status> {
+        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let root = matches!(segments.as_slice(), ["api" | "apis"]);
+        let form = negotiate(header(headers, ACCEPT), root)?;
+        let format = match form {
+            Form::Aggregated(version) => {
+                return Ok(self.aggregated(segments == ["api"], version, headers, wishes));
+            }
+            Form::Plain(format) => format,
+        };
+        let document = self.plain(&segments).ok_or_else(Status::no_such_resource)?;
+        let mut response = json(StatusCode::OK, &document, Wishes { format, ..wishes }).await;
+        if root {
+            response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+        }
+        Ok(response)
+    }
+
+    fn plain(&self, segments: &[&str]) -> Option<Value> {
+        let served = |group: &str| self.resources.groups().iter().find(|(name, _)| *name == group);
+        match segments {
+            ["api"] => Some(documents::api_versions(&served("")?.1)),
+            ["api", version] => documents::resource_list(self.resources, "", version),
+            ["apis"] => Some(documents::group_list(self.resources.groups())),
+            ["apis", group] if !group.is_empty() => {
+                let (group, versions) = served(group)?;
+                Some(documents::group(group, versions, true))
+            }
+            ["apis", group, version] if !group.is_empty() => {
+                documents::resource_list(self.resources, group, version)
+            }
+            _ => None,
+        }
+    }
+
+    fn aggregated(
+        &self,
+        core: bool,
+        version: &'static str,
+        headers: &HeaderMap,
+        wishes: Wishes,
+    ) -> Response<ApiBody> {
+        let slot = &self.aggregated[usize::from(core)][usize::from(version == "v2")];
+        let document = slot.get_or_init(|| self.aggregate(core, version));
+        let unchanged = header(headers, IF_NONE_MATCH)
+            .is_some_and(|tags| tags.split(',').any(|tag| tag.trim().as_bytes() == document.etag.as_bytes()));
+        let mut response = Response::new(empty());
+        if unchanged {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else if let (true, Some(gzip)) = (wishes.gzip, &document.gzip) {
+            *response.body_mut() = full(gzip.clone());
+            response.headers_mut().insert(http::header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        } else {
+            *response.body_mut() = full(document.json.clone());
+        }
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, document.content_type.clone());
+        headers.insert(ETAG, document.etag.clone());
+        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("public"));
+        response
+    }
+
+    fn aggregate(&self, core: bool, version: &'static str) -> Aggregated {
+        let json: Bytes = documents::aggregated(self.resources, core, version).to_string().into();
+        let hash: String = Sha256::digest(&json).iter().map(|byte| format!("{byte:02X}")).collect();
+        let content_type =
+            format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+        let fallback = HeaderValue::from_static("application/json");
+        Aggregated {
+            gzip: gzip(&json).map(Bytes::from),
+            json,
+            etag: HeaderValue::from_str(&format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"0\"")),
+            content_type: HeaderValue::from_str(&content_type).unwrap_or(fallback),
+        }
+    }
+}
+
+fn negotiate(accept: Option<&str>, root: bool) -> Result<Form, Status> {
+    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
+        return Ok(Form::Plain(Format::Json));
+    };
+    parse_accept(accept)
+        .iter()
+        .find_map(|range| form(range, root))
+        .ok_or_else(|| Status::not_acceptable(&["application/json", "application/yaml"]))
+}
+
+fn form(range: &MediaRange, root: bool) -> Option<Form> {
+    let format = if range.covers("application", "json") {
+        Format::Json
+    } else if range.covers("application", "yaml") {
+        Format::Yaml
+    } else {
+        return None;
+    };
+    match (range.param("as"), range.param("g"), range.param("v")) {
+        (None, _, _) => Some(Form::Plain(format)),
+        (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")) if root => {
+            Some(Form::Aggregated("v2"))
+        }
+        (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2beta1")) if root => {
+            Some(Form::Aggregated("v2beta1"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

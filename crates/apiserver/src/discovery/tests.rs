@@ -1,0 +1,98 @@
+use super::*;
+
+fn get(path: &str) -> Option<Value> {
+    Discovery::builtin().plain(&path.trim_matches('/').split('/').collect::<Vec<_>>())
+}
+
+#[test]
+fn clients_choose_the_form() {
+    let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let v2beta1 = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+    let kubectl = format!("{v2},{v2beta1},application/json");
+    let cases = [
+        (None, true, Some(Form::Plain(Format::Json))),
+        (Some("*/*"), true, Some(Form::Plain(Format::Json))),
+        (Some(kubectl.as_str()), true, Some(Form::Aggregated("v2"))),
+        (Some(kubectl.as_str()), false, Some(Form::Plain(Format::Json))),
+        (Some(v2beta1), true, Some(Form::Aggregated("v2beta1"))),
+        (Some("application/yaml"), true, Some(Form::Plain(Format::Yaml))),
+        (Some("application/vnd.kubernetes.protobuf"), true, None),
+    ];
+    for (accept, root, expected) in cases {
+        assert_eq!(negotiate(accept, root).ok(), expected, "{accept:?}");
+    }
+}
+
+#[test]
+fn every_path_answers() {
+    for path in Discovery::builtin().paths() {
+        assert!(get(&path).is_some(), "{path}");
+    }
+    for path in ["/apis/nothing", "/apis/apps/v9", "/api/v2", "/apis/apps/v1/deployments"] {
+        assert!(get(path).is_none(), "{path}");
+    }
+}
+
+#[test]
+fn aggregated_discovery_tells_the_same_as_plain() {
+    let aggregated = documents::aggregated(Resources::builtin(), false, "v2");
+    let apps =
+        aggregated["items"].as_array().unwrap().iter().find(|g| g["metadata"]["name"] == "apps").unwrap();
+    let deployments = apps["versions"][0]["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["resource"] == "deployments")
+        .unwrap();
+    assert_eq!(
+        deployments["responseKind"],
+        serde_json::json!({"group": "apps", "version": "v1", "kind": "Deployment"})
+    );
+    assert_eq!(deployments["scope"], "Namespaced");
+    assert_eq!(deployments["singularResource"], "deployment");
+    let scale = &deployments["subresources"][0];
+    assert_eq!(
+        (scale["subresource"].as_str(), scale["responseKind"]["group"].as_str()),
+        (Some("scale"), Some("autoscaling"))
+    );
+}
+
+/// Groups, versions and resources of 1.20 that 1.37 no longer serves.
+fn is_gone(group: &str, version: &str, name: &str) -> bool {
+    version.contains("beta")
+        || version.contains("alpha")
+        || group == "extensions"
+        || name == "deployments/rollback"
+}
+
+#[test]
+fn recorded_resources_are_served_alike() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden/discovery.json");
+    let Ok(text) = std::fs::read_to_string(path) else { return };
+    let recorded: Value = serde_json::from_str(&text).unwrap();
+    let resources = Resources::builtin();
+    for item in recorded["resources"].as_array().unwrap() {
+        let field = |name: &str| item[name].as_str().unwrap_or_default();
+        let (group, version, name) = (field("group"), field("version"), field("name"));
+        if is_gone(group, version, name) {
+            continue;
+        }
+        // A subresource is recorded under the group of what it takes.
+        let (plural, subresource) = name.split_once('/').unwrap_or((name, ""));
+        let candidates = resources.iter().filter(|r| {
+            r.plural == plural && (subresource.is_empty() || r.subresource(subresource).is_some())
+        });
+        let served: Vec<_> = candidates
+            .filter(|r| !subresource.is_empty() || (r.group == group && r.version == version))
+            .collect();
+        assert!(!served.is_empty(), "{group}/{version} {name}");
+        let resource = served[0];
+        assert_eq!(resource.namespaced, item["namespaced"].as_bool().unwrap(), "{name}");
+        if subresource.is_empty() {
+            assert_eq!(resource.kind, field("kind"), "{name}");
+            let short: Vec<&str> =
+                item["shortNames"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            assert!(short.iter().all(|s| resource.short_names.contains(s)), "{name}: {short:?}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! From a request to its answer: the chain that every request passes, in the order in which it is written here.
+
+mod authenticate;
+mod authorize;
+mod health;
+mod impersonate;
+mod limits;
+mod metrics;
+mod policy;
+mod routes;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use http::{HeaderValue, Request, Response};
+use machinery::resources::Resources;
+use machinery::status::Status;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use authenticate::Authenticator;
+pub(crate) use authenticate::now_seconds;
+pub use limits::Limits;
+pub use metrics::Metrics;
+pub use policy::Policy;
+pub(crate) use routes::header;
+
+use crate::http::{Accept, Query, RequestInfo, Wishes};
+use crate::registry::Registry;
+use crate::{ApiBody, Authenticated, Config};
+
+/// Requests that are not long-running are answered within this time; the same as upstream's.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest audit ID that is taken over from a client, bytes.
+const AUDIT_ID_BYTES_MAX: usize = 64;
+
+/// Everything a request meets on its way.
+pub struct Chain {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<dyn store::Store>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) policy: Policy,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) discovery: crate::discovery::Discovery,
+    pub(crate) openapi: crate::openapi::OpenApi,
+    pub(crate) kubelets: Option<crate::kubelet_proxy::Kubelets>,
+    /// Cancelled when the server is to end.
+    pub(crate) token: CancellationToken,
+    /// Everything that runs on after its request was answered: upgraded connections.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// A request that has been let in: what dispatch works with.
+pub(crate) struct Admitted {
+    pub info: RequestInfo,
+    pub query: Query,
+    pub user: auth::UserInfo,
+    pub wishes: Wishes,
+    pub request: Request<ApiBody>,
+}
+
+impl Chain {
+    /// Answers one request; never fails and never panics.
+    pub async fn answer(&self, request: Request<ApiBody>) -> Response<ApiBody> {
+        let started = Instant::now();
+        // The request line is read before anything can go wrong, so that every answer can be counted under it.
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let info = RequestInfo::resolve(request.method(), request.uri().path(), &query);
+        let audit_id = audit_id(&request);
+        // Refusals are written like answers, as far as the client says anything that can be followed.
+        let accept = Accept::negotiate(header(request.headers(), http::header::ACCEPT)).unwrap_or_default();
+        let fallback = Wishes::of(request.headers(), &query, &accept);
+        let seen = info.as_ref().cloned().unwrap_or_default();
+
+        let answered = async {
+            let info = info.map_err(|error| Status::bad_request(error.to_string()))?;
+            self.pass(request, info, query).await
+        };
+        // A panic ends its own request only: one bad object must not take the whole cluster down.
+        let mut response = match AssertUnwindSafe(answered).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(status)) => crate::http::status(&status, fallback).await,
+            Err(_) => {
+                tracing::error!(verb = seen.verb, path = seen.path, "a request caused a panic");
+                let status =
+                    Status::internal("This request caused apiserver to panic. Look in the logs for details.");
+                crate::http::status(&status, fallback).await
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert("audit-id", audit_id);
+        if !headers.contains_key(http::header::CACHE_CONTROL) {
+            headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        }
+        let code = response.status().as_u16();
+        self.metrics.observe(&seen, is_known(&seen), code, started.elapsed());
+        tracing::trace!(verb = seen.verb, path = seen.path, code, took = ?started.elapsed(), "answered");
+        response
+    }
+
+    /// The chain itself. Each step relies on those before it.
+    async fn pass(
+        &self,
+        mut request: Request<ApiBody>,
+        info: RequestInfo,
+        query: Query,
+    ) -> Result<Response<ApiBody>, Status> {
+        // Cheap limits first: nothing is spent on a request that is too large in itself. Bodies are limited as they
+        // are read, by the steps that read them.
+        limits::check_headers(request.headers())?;
+
+        // Who is it? Before anything that depends on the user: all that follows does.
+        let transport = request.extensions().get::<Authenticated>();
+        let mut user = self.authenticator.authenticate(request.headers(), transport)?;
+
+        // Acting as someone else is itself authorized, as the real user. All later steps see the other one only.
+        if let Some(wanted) = impersonate::requested(request.headers())? {
+            for question in impersonate::questions(&user, &wanted) {
+                self.allow(&question)?;
+            }
+            user = impersonate::complete(wanted);
+        }
+        // Credentials go no further: proxied requests must not carry them to pods and nodes.
+        impersonate::strip(request.headers_mut());
+        request.extensions_mut().remove::<Authenticated>();
+
+        // After authentication, because administrators get in when all places are taken; before authorization, because
+        // that costs more than a refusal. The place is kept until the answer's head is ready.
+        let _place = self.limits.enter(&info, &user)?;
+
+        // Before dispatch, and for every path: what is not allowed is not even looked up, so that a refusal does not tell
+        // whether something exists.
+        for question in authorize::questions(&info, &query, &user, request.headers()) {
+            self.allow(&question)?;
+        }
+
+        let long_running = info.is_long_running();
+        let wishes = Wishes::of(request.headers(), &query, &Accept::default());
+        let admitted = Admitted { info, query, user, wishes, request };
+        if long_running {
+            return self.dispatch(admitted).await;
+        }
+        // The request may have taken effect all the same; that is for the client to find out.
+        match tokio::time::timeout(REQUEST_TIMEOUT, self.dispatch(admitted)).await {
+            Ok(response) => response,
+            Err(_) => Err(Status::timeout("request did not complete within the allotted timeout")),
+        }
+    }
+
+    /// Refuses what the user may not do, in upstream's words.
+    pub(crate) fn allow(&self, attributes: &auth::Attributes) -> Result<(), Status> {
+        match self.policy.authorize(attributes) {
+            auth::Decision::Allow(_) => Ok(()),
+            auth::Decision::NoOpinion(reason) => Err(attributes.forbidden(&reason)),
+        }
+    }
+}
+
+/// The client's audit ID, or a new one.
+fn audit_id(request: &Request<ApiBody>) -> HeaderValue {
+    let given =
+        request.headers().get("audit-id").filter(|id| !id.is_empty() && id.len() <= AUDIT_ID_BYTES_MAX);
+    given
+        .cloned()
+        .unwrap_or_else(|| HeaderValue::from_str(&new_uuid()).unwrap_or(HeaderValue::from_static("unknown")))
+}
+
+/// A random UUID (version 4).
+pub(crate) fn new_uuid() -> String {
+    let mut bytes: [u8; 16] = rand::random();
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+fn is_known(info: &RequestInfo) -> bool {
+    let Some(resource) = Resources::builtin().lookup(&info.group, &info.version, &info.resource) else {
+        return false;
+    };
+    info.subresource.is_empty() || resource.subresource(&info.subresource).is_some()
+}

@@ -1,0 +1,155 @@
+//! Authorization: roles, bindings and what nodes may reach, kept up to date by the store's feed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use auth::rbac::{Kind, Rbac, RulesForUser};
+use auth::{Attributes, Decision, MASTERS_GROUP, NodeAuthorizer, NodeGraph, UserInfo};
+use parking_lot::{Mutex, RwLock};
+use store::{Entry, EventKind, ListOptions, ReadError, Sink, Store};
+
+/// What a watched key prefix holds.
+#[derive(Debug, Clone, Copy)]
+enum Watched {
+    Rbac(Kind),
+    Pods,
+    PersistentVolumes,
+    VolumeAttachments,
+}
+
+const WATCHED: [(&str, Watched); 7] = [
+    ("/registry/rbac.authorization.k8s.io/roles/", Watched::Rbac(Kind::Role)),
+    ("/registry/rbac.authorization.k8s.io/rolebindings/", Watched::Rbac(Kind::RoleBinding)),
+    ("/registry/rbac.authorization.k8s.io/clusterroles/", Watched::Rbac(Kind::ClusterRole)),
+    ("/registry/rbac.authorization.k8s.io/clusterrolebindings/", Watched::Rbac(Kind::ClusterRoleBinding)),
+    ("/registry/core/pods/", Watched::Pods),
+    ("/registry/core/persistentvolumes/", Watched::PersistentVolumes),
+    ("/registry/storage.k8s.io/volumeattachments/", Watched::VolumeAttachments),
+];
+
+#[derive(Default)]
+struct State {
+    rbac: RwLock<Rbac>,
+    graph: RwLock<NodeGraph>,
+    nodes: NodeAuthorizer,
+}
+
+/// Decides what requests may do.
+pub struct Policy {
+    state: Arc<State>,
+    /// The feed only knows its sinks weakly: they live as long as this.
+    _sinks: Vec<Arc<PolicySink>>,
+}
+
+impl Policy {
+    /// Loads everything that decisions are made from and follows it.
+    ///
+    /// # Errors
+    /// Those of [`Store::list`].
+    pub async fn start(store: &dyn Store) -> Result<Policy, ReadError> {
+        let state = Arc::new(State::default());
+        let mut sinks = Vec::with_capacity(WATCHED.len());
+        for (prefix, watched) in WATCHED {
+            let sink = Arc::new(PolicySink {
+                prefix,
+                watched,
+                state: state.clone(),
+                early: Mutex::new(Some(HashMap::new())),
+            });
+            store.feed().attach(prefix, &sink);
+            let page = store.list(prefix, ListOptions::default()).await?;
+            sink.load(&page.entries);
+            sinks.push(sink);
+        }
+        Ok(Policy { state, _sinks: sinks })
+    }
+
+    /// Asks the authorizers in upstream's order: the privileged group, the node authorizer, roles and bindings.
+    pub fn authorize(&self, attributes: &Attributes) -> Decision {
+        if attributes.user.in_group(MASTERS_GROUP) {
+            return Decision::Allow(String::new());
+        }
+        let mut reasons = Vec::new();
+        if attributes.user.node_name().is_some() {
+            let decision = self.state.nodes.authorize(attributes, &*self.state.graph.read());
+            if decision.allowed() {
+                return decision;
+            }
+            reasons.push(decision.reason().to_owned());
+        }
+        let decision = self.state.rbac.read().authorize(attributes);
+        if decision.allowed() {
+            return decision;
+        }
+        reasons.push(decision.reason().to_owned());
+        reasons.retain(|reason| !reason.is_empty());
+        Decision::NoOpinion(reasons.join("\n"))
+    }
+
+    /// The rules that roles give a user in a namespace.
+    pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> RulesForUser {
+        self.state.rbac.read().rules_for(user, namespace)
+    }
+}
+
+struct PolicySink {
+    prefix: &'static str,
+    watched: Watched,
+    state: Arc<State>,
+    /// Revisions of keys that changed while the list was under way: the list must not bring back older states.
+    early: Mutex<Option<HashMap<Arc<str>, u64>>>,
+}
+
+impl PolicySink {
+    fn load(&self, entries: &[Entry]) {
+        let mut early = self.early.lock();
+        let known = early.take().unwrap_or_default();
+        for entry in entries.iter().filter(|entry| !known.contains_key(&entry.key)) {
+            self.put(entry);
+        }
+    }
+
+    fn put(&self, entry: &Entry) {
+        let bytes = &entry.bytes;
+        let result: Result<(), Box<dyn std::error::Error>> = match self.watched {
+            Watched::Rbac(kind) => self.state.rbac.write().apply(kind, bytes).map_err(Into::into),
+            Watched::Pods => self.state.graph.write().apply_pod(bytes).map_err(Into::into),
+            Watched::PersistentVolumes => self.state.graph.write().apply_volume(bytes).map_err(Into::into),
+            Watched::VolumeAttachments => {
+                self.state.graph.write().apply_attachment(bytes).map_err(Into::into)
+            }
+        };
+        if let Err(error) = result {
+            // An object that cannot be read grants nothing; its predecessor must not go on granting either.
+            tracing::error!(key = %entry.key, %error, "an object that authorization needs is unreadable");
+            self.delete(entry);
+        }
+    }
+
+    fn delete(&self, entry: &Entry) {
+        let rest = entry.key.strip_prefix(self.prefix).unwrap_or_default();
+        let (namespace, name) = rest.split_once('/').unwrap_or(("", rest));
+        match self.watched {
+            Watched::Rbac(kind) => self.state.rbac.write().remove(kind, namespace, name),
+            Watched::Pods => self.state.graph.write().remove_pod(namespace, name),
+            Watched::PersistentVolumes => self.state.graph.write().remove_volume(name),
+            Watched::VolumeAttachments => self.state.graph.write().remove_attachment(name),
+        }
+    }
+}
+
+impl Sink for PolicySink {
+    fn apply(&self, kind: EventKind, entry: &Entry) {
+        // Held while applying, so that loading cannot come in between.
+        let mut early = self.early.lock();
+        if let Some(revisions) = early.as_mut() {
+            revisions.insert(Arc::clone(&entry.key), entry.revision);
+        }
+        match kind {
+            EventKind::Created | EventKind::Modified => self.put(entry),
+            EventKind::Deleted => self.delete(entry),
+        }
+    }
+
+    fn closed(&self) {}
+}

@@ -1,0 +1,20 @@
+//! What is read from and written to HTTP: request lines, queries, media types, bodies and answers.
+
+mod accept;
+mod body;
+mod object;
+mod pretty;
+mod query;
+mod request_info;
+mod respond;
+mod watch_frames;
+
+pub use accept::{Accept, Format, MediaRange, Transform, parse_accept};
+pub use body::{BODY_BYTES_MAX, empty, full, read_limited};
+pub(crate) use object::{BodyError, delete_options, read_object};
+pub use query::{Query, percent_decode, percent_encode};
+pub use request_info::{RequestInfo, RequestInfoError};
+pub(crate) use respond::{Wishes, gzip, json, respond, status, text};
+
+#[cfg(test)]
+mod protobuf_tests;

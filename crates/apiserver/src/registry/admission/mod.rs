@@ -1,0 +1,147 @@
+//! Admission: rules that look beyond the object itself. One plugin a file, in upstream's order.
+
+mod default_classes;
+mod default_tolerations;
+mod limit_ranger;
+mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod resource_quota;
+mod runtime_class;
+mod service_account;
+mod taint_nodes;
+
+use auth::UserInfo;
+use machinery::status::Status;
+use serde_json::Value;
+
+use super::{Registry, ResourceHandle};
+
+/// What is about to happen to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// It is new.
+    Create,
+    /// It is changed.
+    Update,
+    /// It goes away.
+    Delete,
+}
+
+/// What admission may know of the request.
+#[derive(Clone, Copy)]
+pub struct AdmissionContext<'a> {
+    /// All resources, to look things up.
+    pub registry: &'a Registry,
+    /// Who asks.
+    pub user: &'a UserInfo,
+    /// The resource.
+    pub handle: &'a ResourceHandle,
+    /// What is asked.
+    pub operation: Operation,
+    /// Subresource, or empty.
+    pub subresource: &'a str,
+    /// Namespace, or empty.
+    pub namespace: &'a str,
+    /// Name, or empty while it is not yet generated.
+    pub name: &'a str,
+    /// Nothing will be stored.
+    pub dry_run: bool,
+}
+
+impl AdmissionContext<'_> {
+    /// Whether the request is about this resource of the given group (not one of its subresources).
+    pub fn is(&self, group: &str, plural: &str) -> bool {
+        self.subresource.is_empty() && self.of(group, plural)
+    }
+
+    /// Whether the request is about this resource or something below it.
+    pub fn of(&self, group: &str, plural: &str) -> bool {
+        self.handle.group == group && self.handle.plural == plural
+    }
+
+    /// The 403 for this object.
+    pub fn forbidden(&self, why: impl std::fmt::Display) -> Status {
+        self.handle.forbidden(self.name, why)
+    }
+}
+
+/// One rule of admission. Objects are in the stored version.
+#[async_trait::async_trait]
+pub trait Plugin: Send + Sync + 'static {
+    /// Changes an object before it is validated. Runs again when an update is retried.
+    async fn mutate(
+        &self,
+        _context: &AdmissionContext<'_>,
+        _object: &mut Value,
+        _old: Option<&Value>,
+    ) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// Refuses an object after it was validated.
+    async fn validate(
+        &self,
+        _context: &AdmissionContext<'_>,
+        _object: &Value,
+        _old: Option<&Value>,
+    ) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// Refuses a deletion. `old` is absent for the deletion of a collection.
+    async fn delete(&self, _context: &AdmissionContext<'_>, _old: Option<&Value>) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// The plugins that are on, in the order in which they run.
+pub(super) fn plugins() -> Vec<Box<dyn Plugin>> {
+    vec![
+        Box::new(namespace_lifecycle::NamespaceLifecycle),
+        Box::new(limit_ranger::LimitRanger),
+        Box::new(service_account::ServiceAccount),
+        Box::new(node_restriction::NodeRestriction),
+        Box::new(taint_nodes::TaintNodesByCondition),
+        Box::new(priority::Priority),
+        Box::new(default_tolerations::DefaultTolerationSeconds),
+        Box::new(default_classes::DefaultStorageClass),
+        Box::new(runtime_class::RuntimeClass),
+        Box::new(default_classes::DefaultIngressClass),
+        // Counts, and so comes after everything that may still change or refuse.
+        Box::new(resource_quota::ResourceQuota::default()),
+        Box::new(crate::access::RbacEscalation),
+    ]
+}
+
+/// Runs all mutating rules.
+pub(super) async fn mutate(
+    context: &AdmissionContext<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    for plugin in &context.registry.plugins {
+        plugin.mutate(context, object, old).await?;
+    }
+    Ok(())
+}
+
+/// Runs all validating rules.
+pub(super) async fn validate(
+    context: &AdmissionContext<'_>,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    for plugin in &context.registry.plugins {
+        plugin.validate(context, object, old).await?;
+    }
+    Ok(())
+}
+
+/// Runs the rules about deletions.
+pub(super) async fn delete(context: &AdmissionContext<'_>, old: Option<&Value>) -> Result<(), Status> {
+    for plugin in &context.registry.plugins {
+        plugin.delete(context, old).await?;
+    }
+    Ok(())
+}

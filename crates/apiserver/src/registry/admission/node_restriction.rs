@@ -1,0 +1,218 @@
+//! NodeRestriction: a node agent changes its own node and the pods on it, nothing else (upstream:
+//! `plugin/pkg/admission/noderestriction`).
+
+use machinery::meta;
+use machinery::status::Status;
+use machinery::text::go_quote;
+use serde_json::{Map, Value};
+
+use super::{AdmissionContext, Operation, Plugin};
+
+const MIRROR: &str = "kubernetes.io/config.mirror";
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+
+/// Labels below kubernetes.io and k8s.io that a node may set on itself.
+const OWN_LABELS: [&str; 11] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/arch",
+    "kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/instance-type",
+    "node.kubernetes.io/instance-type",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+];
+
+pub(super) struct NodeRestriction;
+
+#[async_trait::async_trait]
+impl Plugin for NodeRestriction {
+    async fn mutate(
+        &self,
+        context: &AdmissionContext<'_>,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        let Some(node) = context.user.node_name() else { return Ok(()) };
+        match (context.handle.group.as_str(), context.handle.plural.as_str()) {
+            ("", "pods") => check_pod(context, node, object, old),
+            ("", "nodes") => check_node(context, node, object, old),
+            ("coordination.k8s.io", "leases") => check_lease(context, node, meta::name(object)),
+            ("storage.k8s.io", "csinodes") => check_csi_node(context, node, meta::name(object)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn delete(&self, context: &AdmissionContext<'_>, old: Option<&Value>) -> Result<(), Status> {
+        let Some(node) = context.user.node_name() else { return Ok(()) };
+        match (context.handle.group.as_str(), context.handle.plural.as_str()) {
+            ("", "pods") if old.is_none_or(|pod| node_of(pod) != node) => Err(context.forbidden(format!(
+                "node {} can only delete pods with spec.nodeName set to itself",
+                go_quote(node)
+            ))),
+            ("", "nodes") if context.name != node => Err(other_node(context, node)),
+            ("coordination.k8s.io", "leases") => check_lease(context, node, context.name),
+            ("storage.k8s.io", "csinodes") => check_csi_node(context, node, context.name),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn node_of(pod: &Value) -> &str {
+    pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn check_pod(
+    context: &AdmissionContext<'_>,
+    node: &str,
+    pod: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let node_text = go_quote(node);
+    let refuse = |why: String| Err(context.forbidden(why));
+    match (context.operation, context.subresource) {
+        (Operation::Create, "") => {
+            if meta::annotation(pod, MIRROR).is_none() {
+                return refuse(format!(
+                    "pod does not have {} annotation, node {node_text} can only create mirror pods",
+                    go_quote(MIRROR)
+                ));
+            }
+            if node_of(pod) != node {
+                return refuse(format!(
+                    "node {node_text} can only create pods with spec.nodeName set to itself"
+                ));
+            }
+            let own = meta::owner_references(pod)
+                .iter()
+                .all(|owner| owner["kind"] == "Node" && owner["name"] == node);
+            if own {
+                Ok(())
+            } else {
+                refuse(format!("node {node_text} can only create pods with an owner reference set to itself"))
+            }
+        }
+        (Operation::Update, "status") => {
+            let old = old.unwrap_or(&Value::Null);
+            if node_of(old) != node {
+                return refuse(format!(
+                    "node {node_text} can only update pod status for pods with spec.nodeName set to itself"
+                ));
+            }
+            if meta::labels(old) != meta::labels(pod) {
+                return refuse(format!("node {node_text} cannot update labels through pod status"));
+            }
+            Ok(())
+        }
+        (Operation::Update, "") => refuse(format!("node {node_text} cannot update pods")),
+        (_, subresource) => refuse(format!(
+            "unexpected pod subresource {}, only 'status' and 'eviction' are allowed",
+            go_quote(subresource)
+        )),
+    }
+}
+
+fn other_node(context: &AdmissionContext<'_>, node: &str) -> Status {
+    context.forbidden(format!(
+        "node {} is not allowed to modify node {}",
+        go_quote(node),
+        go_quote(context.name)
+    ))
+}
+
+fn check_node(
+    context: &AdmissionContext<'_>,
+    node: &str,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    if meta::name(object) != node {
+        return Err(other_node(context, node));
+    }
+    let refuse = |why: String| {
+        Err(context.forbidden(format!("node {} is not allowed to modify {why}", go_quote(node))))
+    };
+    if let Some(old) = old {
+        if object.pointer("/spec/taints") != old.pointer("/spec/taints") && context.subresource.is_empty() {
+            return refuse("taints".to_owned());
+        }
+        if meta::owner_references(object) != meta::owner_references(old) {
+            return refuse("ownerReferences".to_owned());
+        }
+    }
+    let mut forbidden = changed_labels(meta::labels(object), old.and_then(meta::labels));
+    forbidden.retain(|label| is_forbidden(label));
+    if forbidden.is_empty() { Ok(()) } else { refuse(format!("labels: {}", forbidden.join(", "))) }
+}
+
+fn changed_labels<'a>(
+    new: Option<&'a Map<String, Value>>,
+    old: Option<&'a Map<String, Value>>,
+) -> Vec<&'a str> {
+    let all = new.into_iter().chain(old).flat_map(Map::keys);
+    let get = |map: Option<&'a Map<String, Value>>, key: &str| map.and_then(|map| map.get(key));
+    let mut changed: Vec<&str> =
+        all.filter(|key| get(new, key) != get(old, key)).map(String::as_str).collect();
+    changed.sort_unstable();
+    changed.dedup();
+    changed
+}
+
+/// Labels that decide where pods go are not the node's to set.
+fn is_forbidden(label: &str) -> bool {
+    let Some((domain, _)) = label.split_once('/') else { return false };
+    let below = |parent: &str| domain == parent || domain.ends_with(&format!(".{parent}"));
+    if below("node-restriction.kubernetes.io") {
+        return true;
+    }
+    let kubernetes = below("kubernetes.io") || below("k8s.io");
+    kubernetes
+        && !OWN_LABELS.contains(&label)
+        && !below("kubelet.kubernetes.io")
+        && !below("node.kubernetes.io")
+}
+
+fn check_lease(context: &AdmissionContext<'_>, node: &str, name: &str) -> Result<(), Status> {
+    if context.namespace != LEASE_NAMESPACE {
+        return Err(context.forbidden(format!(
+            "can only access leases in the {} system namespace",
+            go_quote(LEASE_NAMESPACE)
+        )));
+    }
+    if name != node {
+        return Err(context.forbidden("can only access node lease with the same name as the requesting node"));
+    }
+    Ok(())
+}
+
+fn check_csi_node(context: &AdmissionContext<'_>, node: &str, name: &str) -> Result<(), Status> {
+    if name == node {
+        return Ok(());
+    }
+    Err(context.forbidden("can only access CSINode with the same name as the requesting node"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_forbidden;
+
+    #[test]
+    fn labels_a_node_may_set_on_itself() {
+        for (label, forbidden) in [
+            ("color", false),
+            ("example.com/x", false),
+            ("kubernetes.io/hostname", false),
+            ("kubernetes.io/other", true),
+            ("node-restriction.kubernetes.io/x", true),
+            ("a.node-restriction.kubernetes.io/x", true),
+            ("node.kubernetes.io/anything", false),
+            ("sub.kubelet.kubernetes.io/x", false),
+            ("node-role.kubernetes.io/control-plane", true),
+        ] {
+            assert_eq!(is_forbidden(label), forbidden, "{label}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Stored objects in the form the client asked for: as they are, in another version, as metadata only, as a Table.
+
+use bytes::Bytes;
+use machinery::status::Status;
+use serde_json::{Value, json};
+
+use super::handle::ResourceHandle;
+use super::table::Table;
+use crate::http::{Query, Transform};
+
+/// How objects are turned into answers for one request.
+#[derive(Clone)]
+pub struct View {
+    /// What is wanted instead of the object.
+    pub transform: Transform,
+    /// What Table rows carry.
+    pub include: Include,
+}
+
+/// `includeObject` of a Table request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Include {
+    /// No object.
+    None,
+    /// Its metadata.
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+impl View {
+    /// Reads what the request wants.
+    ///
+    /// # Errors
+    /// 400 for an unknown `includeObject`.
+    pub fn of(transform: Transform, query: &Query) -> Result<Self, Status> {
+        let include = match query.get_set("includeObject") {
+            None | Some("Metadata") => Include::Metadata,
+            Some("None") => Include::None,
+            Some("Object") => Include::Object,
+            Some(other) if matches!(transform, Transform::Table(_)) => {
+                return Err(Status::bad_request(format!(
+                    "unrecognized includeObject value: {}",
+                    machinery::text::go_quote(other)
+                )));
+            }
+            Some(_) => Include::Metadata,
+        };
+        Ok(Self { transform, include })
+    }
+
+    /// Whether stored bytes can be sent untouched.
+    pub fn is_plain(&self, handle: &ResourceHandle) -> bool {
+        self.transform == Transform::None && !handle.converts()
+    }
+
+    /// One object, from its stored bytes.
+    ///
+    /// # Errors
+    /// 500 when the stored bytes are not an object; 406 for a view that a single object does not have.
+    pub fn object(&self, handle: &ResourceHandle, stored: &Bytes) -> Result<Bytes, Status> {
+        if self.is_plain(handle) {
+            return Ok(stored.clone());
+        }
+        self.value(handle, handle.serve(parse(stored)?)).map(|value| to_bytes(&value))
+    }
+
+    /// One parsed object of the served version.
+    ///
+    /// # Errors
+    /// 406 for a view that a single object does not have.
+    pub fn value(&self, handle: &ResourceHandle, object: Value) -> Result<Value, Status> {
+        match self.transform {
+            Transform::None => Ok(object),
+            Transform::PartialObjectMetadata(version) => Ok(partial(&object, version)),
+            Transform::Table(version) => {
+                let mut table = Table::new(handle, version, self.include);
+                table.resource_version = machinery::meta::resource_version(&object).to_owned();
+                table.push(handle, &object);
+                Ok(table.into_value())
+            }
+            Transform::PartialObjectMetadataList(_) => {
+                Err(Status::not_acceptable(&["application/json", "application/yaml"]))
+            }
+        }
+    }
+}
+
+/// `PartialObjectMetadata` of an object.
+pub fn partial(object: &Value, version: &str) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": format!("meta.k8s.io/{version}"),
+        "metadata": object.get("metadata").cloned().unwrap_or_else(|| json!({})),
+    })
+}
+
+/// Stored bytes as JSON.
+///
+/// # Errors
+/// 500 when they are not JSON, which a sound store never gives.
+pub fn parse(stored: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(stored)
+        .map_err(|error| Status::internal(format!("decoding a stored object: {error}")))
+}
+
+/// JSON as bytes.
+pub fn to_bytes(value: &Value) -> Bytes {
+    // A `Value` has string keys only, so that writing it cannot fail.
+    serde_json::to_vec(value).unwrap_or_default().into()
+}

@@ -1,0 +1,147 @@
+//! One request on its way through the engine.
+
+use std::sync::Arc;
+
+use machinery::status::Status;
+use serde_json::Value;
+use store::{Draft, Entry, Expect, ReadError, Store, Write, WriteError};
+
+use super::Registry;
+use super::admission::{AdmissionContext, Operation};
+use super::answer::View;
+use super::handle::ResourceHandle;
+use super::seam::{Answer, ApiRequest};
+use super::strategy::Strategy;
+
+/// A request with the resource that it names.
+pub(super) struct Call<'a> {
+    pub registry: &'a Registry,
+    pub request: &'a ApiRequest,
+    pub handle: Arc<ResourceHandle>,
+    pub view: View,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(
+        registry: &'a Registry,
+        request: &'a ApiRequest,
+        handle: Arc<ResourceHandle>,
+    ) -> Result<Self, Status> {
+        let view = View::of(request.accept.transform, &request.query)?;
+        Ok(Self { registry, request, handle, view })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.request.info.name
+    }
+
+    /// Namespace of the request; empty for cluster-scoped resources (for which the path of a Namespace names itself).
+    pub fn namespace(&self) -> &str {
+        if self.handle.namespaced { &self.request.info.namespace } else { "" }
+    }
+
+    pub fn key(&self) -> String {
+        self.handle.key(self.namespace(), self.name())
+    }
+
+    pub fn strategy(&self) -> &dyn Strategy {
+        self.handle.strategy()
+    }
+
+    pub fn store(&self) -> &dyn Store {
+        self.registry.store.as_ref()
+    }
+
+    pub fn context(&self, operation: Operation, name: &'a str, dry_run: bool) -> AdmissionContext<'_> {
+        AdmissionContext {
+            registry: self.registry,
+            user: &self.request.user,
+            handle: &self.handle,
+            operation,
+            subresource: &self.request.info.subresource,
+            namespace: self.namespace(),
+            name,
+            dry_run,
+        }
+    }
+
+    /// The present state of an object, straight from the store.
+    pub async fn current(&self, key: &str) -> Result<Option<Entry>, Status> {
+        self.store().get(key).await.map_err(|error| read_error(&error))
+    }
+
+    /// The present state, or 404.
+    pub async fn existing(&self, key: &str, name: &str) -> Result<Entry, Status> {
+        self.current(key).await?.ok_or_else(|| self.handle.not_found(name))
+    }
+
+    pub async fn put(&self, key: &str, expect: Expect, object: &Value) -> Result<Entry, Refused> {
+        put(self.store(), key, expect, object).await
+    }
+
+    pub async fn remove(&self, key: &str, expect: Expect) -> Result<Entry, Refused> {
+        self.store().write(Write::Delete { key: key.to_owned(), expect }).await.map_err(refused)
+    }
+
+    /// The answer for an object that was just stored.
+    pub fn answer_entry(&self, code: u16, entry: &Entry, warnings: Vec<String>) -> Result<Answer, Status> {
+        Ok(Answer::with_code(code, self.view.object(&self.handle, &entry.bytes)?).with_warnings(warnings))
+    }
+
+    /// The answer for an object of the stored version that was not stored (dry run).
+    pub fn answer_value(&self, code: u16, object: Value, warnings: Vec<String>) -> Result<Answer, Status> {
+        let value = self.view.value(&self.handle, self.handle.serve(object))?;
+        Ok(Answer::with_code(code, super::answer::to_bytes(&value)).with_warnings(warnings))
+    }
+}
+
+/// Why a write was not done.
+pub(super) enum Refused {
+    /// The key was not in the expected state; this is the state it is in.
+    Conflict(Option<Entry>),
+    /// Anything else.
+    Status(Status),
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Refused::Status(status)
+    }
+}
+
+/// Stores an object.
+pub(super) async fn put(
+    store: &dyn Store,
+    key: &str,
+    expect: Expect,
+    object: &Value,
+) -> Result<Entry, Refused> {
+    let write = Write::Put { key: key.to_owned(), expect, draft: draft(object)? };
+    store.write(write).await.map_err(refused)
+}
+
+/// An object ready to be stored.
+pub(super) fn draft(object: &Value) -> Result<Draft, Status> {
+    let (bytes, at) = machinery::serialize::to_draft(object);
+    let revision_at = u32::try_from(at).map_err(|_| Status::request_too_large("limit is 4294967295"))?;
+    Ok(Draft { bytes: bytes.into(), revision_at })
+}
+
+fn refused(error: WriteError) -> Refused {
+    Refused::Status(match error {
+        WriteError::Conflict { current } => return Refused::Conflict(current),
+        WriteError::TooLarge { max, .. } => Status::request_too_large(format!("limit is {max}")),
+        WriteError::QuotaExceeded { .. } => {
+            Status::internal(format!("{error} (etcdserver: mvcc: database space exceeded)"))
+        }
+        error => Status::internal(error),
+    })
+}
+
+/// The Status for a store that cannot be read.
+pub(super) fn read_error(error: &ReadError) -> Status {
+    match error {
+        ReadError::Closed => Status::service_unavailable("the server is shutting down"),
+        error => Status::internal(error),
+    }
+}

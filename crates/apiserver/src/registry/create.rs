@@ -1,0 +1,188 @@
+//! POST: a new object.
+
+use machinery::meta;
+use machinery::status::Status;
+use serde_json::Value;
+use store::{Entry, Expect};
+
+use super::admission::{self, Operation};
+use super::body::Body;
+use super::call::{Call, Refused};
+use super::metadata;
+use super::options::WriteOptions;
+use super::seam::Answer;
+
+/// How often a generated name is tried again when it is taken.
+const NAME_TRIES: u32 = 8;
+
+/// What came of a write.
+pub(super) enum Written {
+    /// It was stored.
+    Stored(Entry),
+    /// It would have been stored.
+    DryRun(Value),
+}
+
+impl Call<'_> {
+    /// Creates an object from a request body.
+    pub async fn create(&self, body: &[u8]) -> Result<Answer, Status> {
+        let options = WriteOptions::parse(&self.request.query, "CreateOptions")?;
+        let Body { object, mut warnings } = self.decode(body, options.field_validation)?;
+        let written = self.create_object(self.handle.unserve(object), &options, &mut warnings).await?;
+        self.answer_written(201, written, warnings)
+    }
+
+    pub(super) fn answer_written(
+        &self,
+        code: u16,
+        written: Written,
+        warnings: Vec<String>,
+    ) -> Result<Answer, Status> {
+        match written {
+            Written::Stored(entry) => self.answer_entry(code, &entry, warnings),
+            Written::DryRun(object) => self.answer_value(code, object, warnings),
+        }
+    }
+
+    /// Creates an object given in the stored version.
+    pub(super) async fn create_object(
+        &self,
+        object: Value,
+        options: &WriteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        let generated = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
+        let mut tries = if generated { NAME_TRIES } else { 1 };
+        loop {
+            let object = self.prepare_new(object.clone(), options, warnings).await?;
+            let name = meta::name(&object).to_owned();
+            let taken = match self.store_new(object, &name, options).await? {
+                Ok(written) => return Ok(written),
+                Err(taken) => taken,
+            };
+            tries -= 1;
+            if tries == 0 {
+                return Err(self.taken(&name, &taken));
+            }
+        }
+    }
+
+    fn taken(&self, name: &str, existing: &Entry) -> Status {
+        let mut status = self.handle.already_exists(name);
+        let deleting =
+            super::answer::parse(&existing.bytes).is_ok_and(|o| meta::deletion_timestamp(&o).is_some());
+        if deleting {
+            status.message = format!("object is being deleted: {}", status.message);
+        }
+        status
+    }
+
+    /// Everything between decoding and storing.
+    async fn prepare_new(
+        &self,
+        mut object: Value,
+        options: &WriteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<Value, Status> {
+        self.fit_namespace(&mut object)?;
+        if !matches!(meta::resource_version(&object), "" | "0") {
+            return Err(Status::unknown("resourceVersion should not be set on objects to be created"));
+        }
+        let strategy = self.strategy();
+        strategy.default(&mut object);
+        let named = meta::name(&object).to_owned();
+        let context = self.context(Operation::Create, &named, options.dry_run);
+        admission::mutate(&context, &mut object, None).await?;
+        self.fill_metadata(&mut object, options);
+        strategy.prepare_for_create(&mut object);
+        strategy.admit(&context, &mut object, None).await?;
+        let mut errors = metadata::validate(&self.handle, &object);
+        errors.extend(strategy.validate(&object));
+        errors.extend(strategy.validate_create(&object));
+        if !errors.is_empty() {
+            return Err(self.handle.invalid(meta::name(&object), errors));
+        }
+        for warning in strategy.warnings(&object) {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+        let name = meta::name(&object).to_owned();
+        admission::validate(&self.context(Operation::Create, &name, options.dry_run), &object, None).await?;
+        Ok(object)
+    }
+
+    async fn store_new(
+        &self,
+        object: Value,
+        name: &str,
+        options: &WriteOptions,
+    ) -> Result<Result<Written, Entry>, Status> {
+        let key = self.handle.key(self.namespace(), name);
+        if options.dry_run {
+            return Ok(match self.current(&key).await? {
+                Some(existing) => Err(existing),
+                None => Ok(Written::DryRun(object)),
+            });
+        }
+        match self.put(&key, Expect::Absent, &object).await {
+            Ok(entry) => Ok(Ok(Written::Stored(entry))),
+            Err(refused) => {
+                let context = self.context(Operation::Create, name, false);
+                self.strategy().after_delete(&context, &object).await;
+                match refused {
+                    Refused::Conflict(Some(existing)) => Ok(Err(existing)),
+                    Refused::Conflict(None) => Err(self.handle.already_exists(name)),
+                    Refused::Status(status) => Err(status),
+                }
+            }
+        }
+    }
+
+    /// The namespace of the object and that of the request have to be the same; either may be left out.
+    pub(super) fn fit_namespace(&self, object: &mut Value) -> Result<(), Status> {
+        let wanted = self.namespace();
+        let given = meta::namespace(object);
+        if !wanted.is_empty() && !given.is_empty() && given != wanted {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        meta::set_namespace(object, wanted);
+        Ok(())
+    }
+
+    /// What the server says about every new object, and clears what a client may not say.
+    fn fill_metadata(&self, object: &mut Value, options: &WriteOptions) {
+        let strategy = self.strategy();
+        for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
+            meta::remove(object, key);
+        }
+        if !options.keeps_managed_fields {
+            meta::remove(object, "managedFields");
+        }
+        meta::set_uid(object, &new_uid());
+        meta::set_creation_timestamp(object, &machinery::time::rfc3339(jiff::Timestamp::now()));
+        meta::set_generation(object, i64::from(strategy.has_generation()));
+        if self.handle.has_subresource("status")
+            && strategy.clears_status()
+            && let Some(map) = object.as_object_mut()
+        {
+            map.insert("status".into(), Value::Object(serde_json::Map::new()));
+        }
+        let base = meta::generate_name(object);
+        if meta::name(object).is_empty() && !base.is_empty() {
+            let name = machinery::names::generate_name(base, &mut rand::rng());
+            meta::set_name(object, &name);
+        }
+    }
+}
+
+/// A random UUID, version 4.
+pub(super) fn new_uid() -> String {
+    let mut bytes: [u8; 16] = rand::random();
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}

@@ -1,0 +1,69 @@
+//! From the verb and subresource of a request to the code that answers it.
+
+use bytes::Bytes;
+use machinery::status::Status;
+
+use super::Registry;
+use super::call::Call;
+use super::seam::{Answer, ApiRequest};
+
+/// Answers one request.
+pub(super) async fn run(registry: &Registry, request: &ApiRequest, body: Bytes) -> Result<Answer, Status> {
+    let info = &request.info;
+    // A Binding is only ever posted, and means the subresource of the pod it names.
+    if (info.group.as_str(), info.resource.as_str()) == ("", "bindings") {
+        let handle = registry.lookup("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
+        return Call::new(registry, request, handle)?.post_binding(&body).await;
+    }
+    let handle =
+        registry.lookup(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_resource)?;
+    if !info.subresource.is_empty() && !handle.has_subresource(&info.subresource) {
+        return Err(Status::no_such_resource());
+    }
+    if !handle.answers(&info.subresource, &info.verb) || !path_fits(request, handle.namespaced) {
+        return Err(Status::method_not_allowed());
+    }
+    let call = Call::new(registry, request, handle)?;
+    if info.subresource.is_empty() { object(&call, body).await } else { subresource(&call, body).await }
+}
+
+/// Whether the verb fits a path with or without a name.
+fn path_fits(request: &ApiRequest, namespaced: bool) -> bool {
+    let info = &request.info;
+    match info.verb.as_str() {
+        "create" if info.subresource.is_empty() => {
+            info.name.is_empty() && (!namespaced || !info.namespace.is_empty())
+        }
+        "get" | "update" | "patch" | "delete" => !info.name.is_empty(),
+        _ => true,
+    }
+}
+
+async fn object(call: &Call<'_>, body: Bytes) -> Result<Answer, Status> {
+    match call.request.info.verb.as_str() {
+        "get" => call.get().await,
+        "list" => call.list().await,
+        "watch" => call.watch().await,
+        "create" => call.create(&body).await,
+        "update" => call.update(&body).await,
+        "patch" => call.patch(&body).await,
+        "delete" => call.delete(&body).await,
+        "deletecollection" => call.delete_collection(&body).await,
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+async fn subresource(call: &Call<'_>, body: Bytes) -> Result<Answer, Status> {
+    let info = &call.request.info;
+    match (info.subresource.as_str(), info.verb.as_str()) {
+        ("scale", "get") => call.get_scale().await,
+        ("scale", "update") => call.update_scale(&body).await,
+        ("scale", "patch") => call.patch_scale(&body).await,
+        ("binding", "create") => call.post_binding(&body).await,
+        ("eviction", "create") => call.post_eviction(&body).await,
+        (_, "get") => call.get().await,
+        (_, "update") => call.update(&body).await,
+        (_, "patch") => call.patch(&body).await,
+        _ => Err(Status::method_not_allowed()),
+    }
+}

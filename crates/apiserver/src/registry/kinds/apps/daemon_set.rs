@@ -1,0 +1,140 @@
+//! DaemonSets.
+
+use std::sync::LazyLock;
+
+use machinery::field::{Errors, FieldError, Path};
+use machinery::meta;
+use serde_json::{Value, json};
+
+use super::super::cells::{age, containers, count, labels, selector};
+use super::super::check;
+use super::super::rules::Rules;
+use super::super::value::{has, text};
+use super::template;
+use crate::registry::strategy::Strategy;
+
+pub(in super::super) struct DaemonSet;
+
+static DEFAULTS: LazyLock<Rules> = LazyLock::new(|| {
+    Rules::new(
+        "spec.revisionHistoryLimit = 10\nspec.updateStrategy = {}\nspec.updateStrategy.type = \"RollingUpdate\"",
+    )
+});
+static ROLLING: LazyLock<Rules> = LazyLock::new(|| {
+    Rules::new("rollingUpdate = {}\nrollingUpdate.maxUnavailable = 1\nrollingUpdate.maxSurge = 0")
+});
+
+const GENERATION: &str = "deprecated.daemonset.template.generation";
+
+impl Strategy for DaemonSet {
+    fn default(&self, object: &mut Value) {
+        DEFAULTS.apply(object);
+        if let Some(strategy) =
+            object.pointer_mut("/spec/updateStrategy").filter(|s| text(s, "type") == "RollingUpdate")
+        {
+            ROLLING.apply(strategy);
+        }
+        template::default(object);
+    }
+
+    fn prepare_for_create(&self, object: &mut Value) {
+        let none = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
+        template::clear_status(object, none);
+        meta::set_annotation(object, GENERATION, "1");
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        template::keep_status(object, old);
+        let was: i64 = meta::annotation(old, GENERATION).and_then(|g| g.parse().ok()).unwrap_or(1);
+        let changed = object["spec"]["template"] != old["spec"]["template"];
+        meta::set_annotation(object, GENERATION, &(was + i64::from(changed)).to_string());
+    }
+
+    fn validate(&self, object: &Value) -> Errors {
+        let (spec, path) = (&object["spec"], Path::new("spec"));
+        let mut errors = check::selector(&spec["selector"], &path.child("selector"));
+        errors.extend(check::template_matches(spec, &path));
+        errors.extend(check::not_empty_selector(spec, "daemonset", &path));
+        errors.extend(template::validate(spec, "DaemonSet", &path));
+        errors.extend(check::non_negative(spec, "minReadySeconds", &path));
+        errors.extend(strategy(&spec["updateStrategy"], &path.child("updateStrategy")));
+        errors.extend(check::non_negative(spec, "revisionHistoryLimit", &path));
+        errors
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> Errors {
+        template::validate_update(object, old)
+    }
+
+    fn validate_status_update(&self, object: &Value, _old: &Value) -> Errors {
+        const COUNTS: [&str; 7] = [
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+        ];
+        template::validate_status(object, &COUNTS)
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn table_row(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
+        let (spec, status) = (&object["spec"], &object["status"]);
+        let (names, images) = containers(&spec["template"]["spec"]);
+        Some(vec![
+            json!(meta::name(object)),
+            count(status, "desiredNumberScheduled"),
+            count(status, "currentNumberScheduled"),
+            count(status, "numberReady"),
+            count(status, "updatedNumberScheduled"),
+            count(status, "numberAvailable"),
+            labels(&spec["template"]["spec"], "nodeSelector"),
+            age(object, now),
+            names,
+            images,
+            selector(&spec["selector"]),
+        ])
+    }
+}
+
+fn strategy(strategy: &Value, path: &Path) -> Errors {
+    const TYPES: [&str; 2] = ["RollingUpdate", "OnDelete"];
+    match text(strategy, "type") {
+        "OnDelete" => Errors::new(),
+        "RollingUpdate" if !has(strategy, "rollingUpdate") => {
+            vec![FieldError::required(&path.child("rollingUpdate"), "")]
+        }
+        "RollingUpdate" => rolling_update(&strategy["rollingUpdate"], &path.child("rollingUpdate")),
+        _ => vec![FieldError::not_supported(path, strategy.clone(), &TYPES)],
+    }
+}
+
+/// Old pods go first, or new ones come first: not both, and not neither.
+fn rolling_update(rolling: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let some = |field: &str| {
+        let value = &rolling[field];
+        !value.is_null() && *value != 0 && *value != "0%"
+    };
+    for field in ["maxUnavailable", "maxSurge"] {
+        errors.extend(check::int_or_percent(&rolling[field], &path.child(field)));
+        errors.extend(check::not_more_than_all(&rolling[field], &path.child(field)));
+    }
+    match (some("maxUnavailable"), some("maxSurge")) {
+        (true, true) => {
+            let detail = "may not be set when maxUnavailable is non-zero";
+            errors.push(FieldError::invalid(&path.child("maxSurge"), rolling["maxSurge"].clone(), detail));
+        }
+        (false, false) => {
+            let detail = "cannot be 0 when maxSurge is 0";
+            errors.push(FieldError::required(&path.child("maxUnavailable"), detail));
+        }
+        _ => {}
+    }
+    errors
+}

@@ -1,0 +1,157 @@
+//! `autoscaling`: horizontal pod autoscalers.
+
+use machinery::field::{Errors, FieldError, Path};
+use machinery::meta;
+use serde_json::{Value, json};
+
+use super::cells::{age, count};
+use super::check;
+use super::plain::Plain;
+use super::value::{fill, has, int, list, put, text};
+use crate::registry::strategy::Generic;
+
+/// The strategy of a resource of the group.
+pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
+    (plural == "horizontalpodautoscalers").then(|| Plain {
+        defaults: "spec.minReplicas = 1",
+        complete: defaults,
+        validate,
+        row: Some(row),
+        ..Plain::new(generic)
+    })
+}
+
+fn defaults(object: &mut Value) {
+    let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) else { return };
+    if list(spec, "metrics").is_empty() {
+        let target = json!({"type": "Utilization", "averageUtilization": 80});
+        let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
+        put(spec, "metrics", json!([metric]));
+    }
+    let Some(behavior) = spec.get_mut("behavior").filter(|behavior| behavior.is_object()) else { return };
+    let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+    let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+    fill(behavior, "scaleUp", json!({"stabilizationWindowSeconds": 0}));
+    fill(behavior, "scaleDown", json!({}));
+    for (direction, policies) in
+        [("scaleUp", json!([pods, percent.clone()])), ("scaleDown", json!([percent]))]
+    {
+        let Some(rules) = behavior.get_mut(direction) else { continue };
+        fill(rules, "selectPolicy", "Max");
+        fill(rules, "policies", policies);
+    }
+}
+
+fn validate(object: &Value) -> Errors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut errors = Errors::new();
+    let (least, most) = (int(spec, "minReplicas"), int(spec, "maxReplicas").unwrap_or_default());
+    if let Some(least) = least.filter(|least| *least < 1) {
+        let detail = "must be greater than or equal to 1";
+        errors.push(FieldError::invalid(&path.child("minReplicas"), least, detail));
+    }
+    let at = path.child("maxReplicas");
+    if most < 1 {
+        errors.push(FieldError::invalid(&at, most, "must be greater than 0"));
+    }
+    if least.is_some_and(|least| most < least) {
+        errors.push(FieldError::invalid(&at, most, "must be greater than or equal to `minReplicas`"));
+    }
+    let (target, at) = (&spec["scaleTargetRef"], path.child("scaleTargetRef"));
+    errors.extend(check::required(target, "kind", &at));
+    errors.extend(check::required(target, "name", &at));
+    for (i, metric) in list(spec, "metrics").iter().enumerate() {
+        errors.extend(one_metric(metric, &path.child("metrics").index(i)));
+    }
+    errors
+}
+
+/// Type of a metric, and the field that says more.
+const SOURCES: [(&str, &str); 5] = [
+    ("ContainerResource", "containerResource"),
+    ("External", "external"),
+    ("Object", "object"),
+    ("Pods", "pods"),
+    ("Resource", "resource"),
+];
+
+fn source_field(metric: &Value) -> Option<&'static str> {
+    SOURCES.iter().find(|(kind, _)| *kind == text(metric, "type")).map(|(_, field)| *field)
+}
+
+fn one_metric(metric: &Value, path: &Path) -> Errors {
+    let kinds = SOURCES.map(|(kind, _)| kind);
+    let mut errors: Errors = check::one_of(metric, "type", &kinds, path).into_iter().collect();
+    let Some(field) = source_field(metric) else { return errors };
+    if !has(metric, field) {
+        let detail = "must populate information for the given metric source";
+        errors.push(FieldError::required(&path.child(field), detail));
+        return errors;
+    }
+    let (target, at) = (&metric[field]["target"], path.child(field).child("target"));
+    let kinds = ["AverageValue", "Utilization", "Value"];
+    errors.extend(check::one_of(target, "type", &kinds, &at));
+    if let Some(percent) = int(target, "averageUtilization").filter(|percent| *percent < 1) {
+        let detail = "must be greater than 0";
+        errors.push(FieldError::invalid(&at.child("averageUtilization"), percent, detail));
+    }
+    errors
+}
+
+fn row(object: &Value, now: i64) -> Vec<Value> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let target = &spec["scaleTargetRef"];
+    vec![
+        json!(meta::name(object)),
+        json!(format!("{}/{}", text(target, "kind"), text(target, "name"))),
+        json!(targets(object)),
+        json!(int(spec, "minReplicas").map_or("<unset>".to_owned(), |n| n.to_string())),
+        count(spec, "maxReplicas"),
+        count(status, "currentReplicas"),
+        age(object, now),
+    ]
+}
+
+/// What is measured against what is aimed at, for at most two metrics.
+fn targets(object: &Value) -> String {
+    const SHOWN: usize = 2;
+    let (spec, status) = (&object["spec"], &object["status"]);
+    if let Some(target) = int(spec, "targetCPUUtilizationPercentage") {
+        let current = int(status, "currentCPUUtilizationPercentage").map(|n| format!("{n}%"));
+        return format!("cpu: {}/{target}%", current.unwrap_or_else(unknown));
+    }
+    let all: Vec<String> = list(spec, "metrics")
+        .iter()
+        .enumerate()
+        .map(|(i, metric)| target(metric, list(status, "currentMetrics").get(i).unwrap_or(&Value::Null)))
+        .collect();
+    match all.len() {
+        0 => "<none>".to_owned(),
+        n if n > SHOWN => format!("{} + {} more...", all[..SHOWN].join(", "), n - SHOWN),
+        _ => all.join(", "),
+    }
+}
+
+fn unknown() -> String {
+    "<unknown>".to_owned()
+}
+
+fn target(metric: &Value, current: &Value) -> String {
+    let Some(field) = source_field(metric) else { return "<unknown type>".to_owned() };
+    let (target, current) = (&metric[field]["target"], &current[field]["current"]);
+    let resource = matches!(field, "resource" | "containerResource");
+    let prefix = if resource { format!("{}: ", text(&metric[field], "name")) } else { String::new() };
+    let amount = |of: &Value, field: &str| has(of, field).then(|| text(of, field).to_owned());
+    if let Some(aim) = amount(target, "averageValue") {
+        let now = amount(current, "averageValue").unwrap_or_else(unknown);
+        let average = if matches!(field, "object" | "external") { " (avg)" } else { "" };
+        return format!("{prefix}{now}/{aim}{average}");
+    }
+    if resource {
+        let percent = |of: &Value| int(of, "averageUtilization").map(|n| format!("{n}%"));
+        let aim = percent(target).unwrap_or_else(|| "<auto>".to_owned());
+        return format!("{prefix}{}/{aim}", percent(current).unwrap_or_else(unknown));
+    }
+    let now = amount(current, "value").unwrap_or_else(unknown);
+    format!("{now}/{}", amount(target, "value").unwrap_or_else(unknown))
+}

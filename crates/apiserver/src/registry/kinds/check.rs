@@ -1,0 +1,255 @@
+//! Validation that several kinds share, in upstream's words.
+
+use machinery::field::{Errors, FieldError, Path};
+use machinery::names;
+use machinery::quantity::Quantity;
+use serde_json::{Map, Value};
+
+use super::value::{has, int, list, map, text};
+
+pub(super) const MAX_INT32: i64 = i32::MAX as i64;
+
+const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+
+/// One error for each reason a name is refused.
+pub(super) fn named(path: &Path, name: &str, reasons: Vec<String>) -> Errors {
+    reasons.into_iter().map(|reason| FieldError::invalid(path, name, reason)).collect()
+}
+
+/// Keys and values of a label set.
+pub(super) fn labels(labels: Option<&Map<String, Value>>, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    for (key, value) in labels.into_iter().flatten() {
+        errors.extend(named(path, key, names::qualified_name(key)));
+        let value = value.as_str().unwrap_or_default();
+        errors.extend(named(path, value, names::label_value(value)));
+    }
+    errors
+}
+
+/// Keys of annotations.
+pub(super) fn annotations(annotations: Option<&Map<String, Value>>, path: &Path) -> Errors {
+    annotations
+        .into_iter()
+        .flatten()
+        .flat_map(|(key, _)| named(path, key, names::qualified_name(&key.to_lowercase())))
+        .collect()
+}
+
+/// A count that is not negative.
+pub(super) fn non_negative(object: &Value, field: &str, path: &Path) -> Option<FieldError> {
+    let value = int(object, field)?;
+    (value < 0).then(|| FieldError::invalid(&path.child(field), value, NOT_NEGATIVE))
+}
+
+/// A port number.
+pub(super) fn port(value: i64, path: &Path) -> Errors {
+    names::port_number(value).into_iter().map(|reason| FieldError::invalid(path, value, reason)).collect()
+}
+
+/// A port number or a port's name.
+pub(super) fn port_or_name(value: &Value, path: &Path) -> Errors {
+    match value {
+        Value::String(name) => named(path, name, names::port_name(name)),
+        other => port(other.as_i64().unwrap_or_default(), path),
+    }
+}
+
+/// An IP address.
+pub(super) fn ip(value: &str, path: &Path) -> Option<FieldError> {
+    let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+    value.parse::<std::net::IpAddr>().is_err().then(|| FieldError::invalid(path, value, detail))
+}
+
+/// A field that must not change.
+pub(super) fn immutable(object: &Value, old: &Value, pointer: &str, path: &Path) -> Option<FieldError> {
+    let now = object.pointer(pointer).unwrap_or(&Value::Null);
+    (now != old.pointer(pointer).unwrap_or(&Value::Null))
+        .then(|| FieldError::invalid(path, now.clone(), "field is immutable"))
+}
+
+/// A label selector as it stands in a specification.
+pub(super) fn selector(selector: &Value, path: &Path) -> Errors {
+    const OPERATORS: [&str; 4] = ["DoesNotExist", "Exists", "In", "NotIn"];
+    let mut errors = labels(map(selector, "matchLabels"), &path.child("matchLabels"));
+    for (i, expression) in list(selector, "matchExpressions").iter().enumerate() {
+        let at = path.child("matchExpressions").index(i);
+        let (operator, values) = (text(expression, "operator"), list(expression, "values"));
+        match operator {
+            "In" | "NotIn" if values.is_empty() => {
+                errors.push(FieldError::required(
+                    &at.child("values"),
+                    "must be specified when `operator` is 'In' or 'NotIn'",
+                ));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                errors.push(FieldError::forbidden(
+                    &at.child("values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                ));
+            }
+            operator if !OPERATORS.contains(&operator) => {
+                errors.push(FieldError::invalid(
+                    &at.child("operator"),
+                    operator,
+                    "not a valid selector operator",
+                ));
+            }
+            _ => {}
+        }
+        let key = text(expression, "key");
+        errors.extend(named(&at.child("key"), key, names::qualified_name(key)));
+        for (j, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            errors.extend(named(&at.child("values").index(j), value, names::label_value(value)));
+        }
+    }
+    errors
+}
+
+/// A workload's selector, and that its template matches. `kind` is what upstream calls the workload.
+pub(super) fn selector_and_template(spec: &Value, kind: &str, path: &Path) -> Errors {
+    let at = path.child("selector");
+    let mut errors = Errors::new();
+    if has(spec, "selector") {
+        errors.extend(selector(&spec["selector"], &at));
+        errors.extend(not_empty_selector(spec, kind, path));
+    } else {
+        errors.push(FieldError::required(&at, ""));
+    }
+    errors.extend(template_matches(spec, path));
+    errors
+}
+
+/// A workload does not choose all pods.
+pub(super) fn not_empty_selector(spec: &Value, kind: &str, path: &Path) -> Option<FieldError> {
+    let selector = &spec["selector"];
+    let empty = selector.is_object()
+        && map(selector, "matchLabels").is_none()
+        && list(selector, "matchExpressions").is_empty();
+    let detail = format!("empty selector is invalid for {kind}");
+    empty.then(|| FieldError::invalid(&path.child("selector"), selector.clone(), detail))
+}
+
+/// The pods of a workload must be its own.
+pub(super) fn template_matches(spec: &Value, path: &Path) -> Option<FieldError> {
+    let chosen = &spec["selector"];
+    let labels = spec["template"]["metadata"]["labels"].as_object();
+    let matches = match machinery::selector::LabelSelector::from_object(chosen) {
+        Ok(selector) => chosen.is_object() && selector.matches_map(labels),
+        // Refused as what it is.
+        Err(_) => true,
+    };
+    let at = path.child("template").child("metadata").child("labels");
+    let shown = labels.cloned().map_or(Value::Null, Value::Object);
+    (!matches).then(|| FieldError::invalid(&at, shown, "`selector` does not match template `labels`"))
+}
+
+/// A required enumeration.
+pub(super) fn one_of(object: &Value, field: &str, allowed: &[&str], path: &Path) -> Option<FieldError> {
+    let at = path.child(field);
+    match text(object, field) {
+        "" => Some(FieldError::required(&at, "")),
+        value if allowed.contains(&value) => None,
+        value => Some(FieldError::not_supported(&at, value, allowed)),
+    }
+}
+
+/// An enumeration that may be left out.
+pub(super) fn enumeration(object: &Value, field: &str, allowed: &[&str], path: &Path) -> Option<FieldError> {
+    let value = text(object, field);
+    (!value.is_empty() && !allowed.contains(&value))
+        .then(|| FieldError::not_supported(&path.child(field), value, allowed))
+}
+
+/// A required text.
+pub(super) fn required(object: &Value, field: &str, path: &Path) -> Option<FieldError> {
+    text(object, field).is_empty().then(|| FieldError::required(&path.child(field), ""))
+}
+
+/// `acme.io/foo`.
+pub(super) fn domain_prefixed_path(value: &str, path: &Path) -> Errors {
+    if value.is_empty() {
+        return vec![FieldError::required(path, "")];
+    }
+    let Some((host, rest)) = value.split_once('/').filter(|(host, rest)| !host.is_empty() && !rest.is_empty())
+    else {
+        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return vec![FieldError::invalid(path, value, detail)];
+    };
+    let mut errors = named(path, host, names::dns1123_subdomain(host));
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:/%@".contains(&b);
+    if !rest.bytes().all(allowed) {
+        errors.push(FieldError::invalid(path, rest, "Invalid path"));
+    }
+    errors
+}
+
+/// An amount that must parse and not be negative.
+pub(super) fn quantity(value: &Value, path: &Path) -> Result<Quantity, FieldError> {
+    match Quantity::from_json(value) {
+        Ok(quantity) if quantity.is_negative() => Err(FieldError::invalid(path, value.clone(), NOT_NEGATIVE)),
+        Ok(quantity) => Ok(quantity),
+        Err(error) => Err(FieldError::invalid(path, value.clone(), error.to_string())),
+    }
+}
+
+/// A count or a percentage.
+pub(super) fn int_or_percent(value: &Value, path: &Path) -> Errors {
+    match value {
+        Value::String(text) => named(path, text, names::percent(text)),
+        Value::Number(number) if number.as_i64().is_some_and(|n| n < 0) => {
+            vec![FieldError::invalid(path, value.clone(), NOT_NEGATIVE)]
+        }
+        _ => Errors::new(),
+    }
+}
+
+/// A percentage of at most 100.
+pub(super) fn not_more_than_all(value: &Value, path: &Path) -> Option<FieldError> {
+    let percent: u64 = value.as_str()?.strip_suffix('%')?.parse().ok()?;
+    (percent > 100).then(|| FieldError::invalid(path, value.clone(), "must not be greater than 100%"))
+}
+
+/// What differs between two documents, a line a field, for errors that say that something may not change.
+pub(super) fn difference(old: &Value, new: &Value) -> String {
+    let mut lines = String::new();
+    differ("", old, new, &mut lines);
+    lines
+}
+
+fn differ(path: &str, old: &Value, new: &Value, lines: &mut String) {
+    use std::fmt::Write;
+    match (old, new) {
+        _ if old == new => {}
+        (Value::Object(before), Value::Object(after)) => {
+            let added = after.keys().filter(|key| !before.contains_key(*key));
+            for key in before.keys().chain(added) {
+                let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                differ(&at, &old[key.as_str()], &new[key.as_str()], lines);
+            }
+        }
+        (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
+            for (i, (before, after)) in before.iter().zip(after).enumerate() {
+                differ(&format!("{path}[{i}]"), before, after, lines);
+            }
+        }
+        _ => {
+            // Writing to a string does not fail.
+            let _ = write!(lines, "\n- {path}: {old}\n+ {path}: {new}");
+        }
+    }
+}
+
+/// A range of addresses.
+pub(super) fn cidr(value: &str, path: &Path) -> Errors {
+    let parsed = value.split_once('/').is_some_and(|(address, bits)| {
+        let longest = match address.parse::<std::net::IpAddr>() {
+            Ok(address) if address.is_ipv4() => 32,
+            Ok(_) => 128,
+            Err(_) => return false,
+        };
+        bits.parse::<u8>().is_ok_and(|bits| bits <= longest)
+    });
+    let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+    if parsed { Errors::new() } else { vec![FieldError::invalid(path, value, detail)] }
+}

@@ -1,0 +1,46 @@
+//! Kinds of the core group.
+
+mod controller;
+mod data;
+mod endpoints;
+mod event;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+mod pod_columns;
+mod pod_rules;
+mod quota;
+pub mod service;
+mod service_columns;
+mod service_rules;
+mod volume;
+
+use machinery::meta;
+use serde_json::{Value, json};
+
+use super::cells::age;
+use super::plain::Plain;
+use super::value::list;
+use crate::registry::strategy::Generic;
+
+/// The strategy of a resource of the group; `None` when it has one of its own or nothing special.
+pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
+    Some(match plural {
+        "configmaps" => data::config_map(generic),
+        "secrets" => data::secret(generic),
+        "serviceaccounts" => Plain { row: Some(service_account_row), ..Plain::new(generic) },
+        "endpoints" => endpoints::plain(generic),
+        "events" => event::plain(generic),
+        "limitranges" => quota::limit_range(generic),
+        "resourcequotas" => quota::resource_quota(generic),
+        "persistentvolumes" => volume::volume(generic),
+        "persistentvolumeclaims" => volume::claim(generic),
+        "podtemplates" => controller::pod_template(generic),
+        "replicationcontrollers" => controller::replication_controller(generic),
+        _ => return None,
+    })
+}
+
+fn service_account_row(object: &Value, now: i64) -> Vec<Value> {
+    vec![json!(meta::name(object)), json!(list(object, "secrets").len().to_string()), age(object, now)]
+}

@@ -1,0 +1,180 @@
+//! Ingresses.
+
+use machinery::field::{Errors, FieldError, Path};
+use machinery::{meta, names};
+use serde_json::{Value, json};
+
+use super::super::cells::{age, or_none};
+use super::super::check;
+use super::super::plain::Plain;
+use super::super::value::{has, int, list, text};
+use crate::registry::strategy::Generic;
+
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+const PATH_TYPES: [&str; 3] = ["Exact", "ImplementationSpecific", "Prefix"];
+
+pub(super) fn plain(generic: Generic) -> Plain {
+    Plain {
+        status: r#"{"loadBalancer":{}}"#,
+        validate,
+        validate_create,
+        row: Some(row),
+        ..Plain::new(generic)
+    }
+}
+
+fn validate(object: &Value) -> Errors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut errors = Errors::new();
+    if list(spec, "rules").is_empty() && !has(spec, "defaultBackend") {
+        let detail = "either `defaultBackend` or `rules` must be specified";
+        errors.push(FieldError::invalid(&path, spec["rules"].clone(), detail));
+    }
+    if has(spec, "defaultBackend") {
+        errors.extend(backend(&spec["defaultBackend"], &path.child("defaultBackend")));
+    }
+    for (i, rule) in list(spec, "rules").iter().enumerate() {
+        errors.extend(one_rule(rule, &path.child("rules").index(i)));
+    }
+    for (i, tls) in list(spec, "tls").iter().enumerate() {
+        let at = path.child("tls").index(i).child("hosts");
+        for (j, host) in list(tls, "hosts").iter().filter_map(Value::as_str).enumerate() {
+            errors.extend(check::named(&at.index(j), host, host_name(host)));
+        }
+    }
+    let class = text(spec, "ingressClassName");
+    if has(spec, "ingressClassName") {
+        let reasons = names::dns1123_subdomain(class);
+        errors.extend(check::named(&path.child("ingressClassName"), class, reasons));
+    }
+    errors
+}
+
+fn validate_create(object: &Value) -> Errors {
+    let annotated = meta::annotation(object, CLASS_ANNOTATION);
+    let Some(class) = annotated.filter(|_| has(&object["spec"], "ingressClassName")) else {
+        return Errors::new();
+    };
+    let path = Path::new("annotations").child(CLASS_ANNOTATION);
+    vec![FieldError::invalid(&path, class, "can not be set when the class field is also set")]
+}
+
+fn host_name(host: &str) -> Vec<String> {
+    if host.contains('*') { names::wildcard_dns1123_subdomain(host) } else { names::dns1123_subdomain(host) }
+}
+
+fn one_rule(rule: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let (host, at) = (text(rule, "host"), path.child("host"));
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        errors.push(FieldError::invalid(&at, host, "must be a DNS name, not an IP address"));
+    }
+    if !host.is_empty() {
+        errors.extend(check::named(&at, host, host_name(host)));
+    }
+    let (paths, at) = (list(&rule["http"], "paths"), path.child("http").child("paths"));
+    if has(rule, "http") && paths.is_empty() {
+        errors.push(FieldError::required(&at, ""));
+    }
+    for (i, one) in paths.iter().enumerate() {
+        errors.extend(one_path(one, &at.index(i)));
+    }
+    errors
+}
+
+fn one_path(one: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let (place, at) = (text(one, "path"), path.child("path"));
+    match text(one, "pathType") {
+        "Exact" | "Prefix" => errors.extend(clean_path(place, &at)),
+        "ImplementationSpecific" if !place.is_empty() && !place.starts_with('/') => {
+            errors.push(FieldError::invalid(&at, place, "must be an absolute path"));
+        }
+        "ImplementationSpecific" => {}
+        "" => errors.push(FieldError::required(&path.child("pathType"), "pathType must be specified")),
+        other => errors.push(FieldError::not_supported(&path.child("pathType"), other, &PATH_TYPES)),
+    }
+    errors.extend(backend(&one["backend"], &path.child("backend")));
+    errors
+}
+
+/// A path that stands for itself.
+fn clean_path(place: &str, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    if !place.starts_with('/') {
+        errors.push(FieldError::invalid(path, place, "must be an absolute path"));
+    }
+    for part in ["//", "/./", "/../", "%2f", "%2F"].into_iter().filter(|part| place.contains(part)) {
+        errors.push(FieldError::invalid(path, place, format!("must not contain '{part}'")));
+    }
+    for end in ["/..", "/."].into_iter().filter(|end| place.ends_with(end)) {
+        errors.push(FieldError::invalid(path, place, format!("cannot end with '{end}'")));
+    }
+    errors
+}
+
+fn backend(backend: &Value, path: &Path) -> Errors {
+    match (has(backend, "resource"), has(backend, "service")) {
+        (true, true) => vec![FieldError::invalid(path, "", "cannot set both resource and service backends")],
+        (false, false) => vec![FieldError::invalid(path, "", "resource or service backend is required")],
+        (true, false) => resource(&backend["resource"], &path.child("resource")),
+        (false, true) => service(&backend["service"], path),
+    }
+}
+
+fn resource(resource: &Value, path: &Path) -> Errors {
+    ["kind", "name"].into_iter().filter_map(|field| check::required(resource, field, path)).collect()
+}
+
+fn service(service: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let (name, at) = (text(service, "name"), path.child("service"));
+    if name.is_empty() {
+        errors.push(FieldError::required(&at.child("name"), ""));
+    } else {
+        errors.extend(check::named(&at.child("name"), name, names::dns1035_label(name)));
+    }
+    let port = &service["port"];
+    let at = at.child("port");
+    let (name, number) = (text(port, "name"), int(port, "number").unwrap_or_default());
+    match (name.is_empty(), number) {
+        (true, 0) => errors.push(FieldError::required(path, "port name or number is required")),
+        (true, number) => errors.extend(check::port(number, &at.child("number"))),
+        (false, 0) => errors.extend(check::named(&at.child("name"), name, names::port_name(name))),
+        (false, _) => {
+            errors.push(FieldError::invalid(path, "", "cannot set both port name & port number"));
+        }
+    }
+    errors
+}
+
+fn row(object: &Value, now: i64) -> Vec<Value> {
+    let spec = &object["spec"];
+    let class = match text(spec, "ingressClassName") {
+        "" => meta::annotation(object, CLASS_ANNOTATION).unwrap_or_default(),
+        class => class,
+    };
+    let addresses: Vec<&str> = list(&object["status"]["loadBalancer"], "ingress")
+        .iter()
+        .map(|i| if has(i, "ip") { text(i, "ip") } else { text(i, "hostname") })
+        .collect();
+    vec![
+        json!(meta::name(object)),
+        json!(or_none(class)),
+        json!(hosts(list(spec, "rules"))),
+        json!(addresses.join(",")),
+        json!(if list(spec, "tls").is_empty() { "80" } else { "80, 443" }),
+        age(object, now),
+    ]
+}
+
+/// The hosts of at most three rules.
+fn hosts(rules: &[Value]) -> String {
+    const SHOWN: usize = 3;
+    let hosts: Vec<&str> = rules.iter().map(|r| text(r, "host")).filter(|h| !h.is_empty()).collect();
+    match hosts.len() {
+        0 => "*".to_owned(),
+        n if n > SHOWN => format!("{} + {} more...", hosts[..SHOWN].join(","), n - SHOWN),
+        _ => hosts.join(","),
+    }
+}

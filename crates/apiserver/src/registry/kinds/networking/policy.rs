@@ -1,0 +1,120 @@
+//! Network policies.
+
+use machinery::field::{Errors, FieldError, Path};
+use machinery::meta;
+use serde_json::{Value, json};
+
+use super::super::cells::{age, selector};
+use super::super::check;
+use super::super::plain::Plain;
+use super::super::value::{has, int, list, put, text};
+use crate::registry::strategy::Generic;
+
+const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const DIRECTIONS: [&str; 2] = ["Egress", "Ingress"];
+
+pub(super) fn plain(generic: Generic) -> Plain {
+    Plain {
+        defaults: "spec.ingress[].ports[].protocol = \"TCP\"\nspec.egress[].ports[].protocol = \"TCP\"",
+        complete: defaults,
+        validate,
+        row: Some(row),
+        ..Plain::new(generic)
+    }
+}
+
+fn defaults(object: &mut Value) {
+    let Some(spec) = object.get_mut("spec").filter(|spec| list(spec, "policyTypes").is_empty()) else {
+        return;
+    };
+    let egress = !list(spec, "egress").is_empty();
+    put(spec, "policyTypes", if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) });
+}
+
+fn validate(object: &Value) -> Errors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut errors = check::selector(&spec["podSelector"], &path.child("podSelector"));
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (i, rule) in list(spec, direction).iter().enumerate() {
+            let at = path.child(direction).index(i);
+            for (j, one) in list(rule, "ports").iter().enumerate() {
+                errors.extend(port(one, &at.child("ports").index(j)));
+            }
+            for (j, one) in list(rule, peers).iter().enumerate() {
+                errors.extend(peer(one, &at.child(peers).index(j)));
+            }
+        }
+    }
+    let (types, at) = (list(spec, "policyTypes"), path.child("policyTypes"));
+    if types.len() > DIRECTIONS.len() {
+        let detail = "may not specify more than two policyTypes";
+        errors.push(FieldError::invalid(&at, spec["policyTypes"].clone(), detail));
+        return errors;
+    }
+    for (i, kind) in types.iter().enumerate() {
+        let kind = kind.as_str().unwrap_or_default();
+        if !DIRECTIONS.contains(&kind) {
+            errors.push(FieldError::not_supported(&at.index(i), kind, &["Ingress", "Egress"]));
+        }
+    }
+    errors
+}
+
+fn port(port: &Value, path: &Path) -> Errors {
+    let mut errors: Errors = check::enumeration(port, "protocol", &PROTOCOLS, path).into_iter().collect();
+    let (first, last) = (&port["port"], int(port, "endPort"));
+    let end = path.child("endPort");
+    if has(port, "port") {
+        errors.extend(check::port_or_name(first, &path.child("port")));
+    } else if last.is_some() {
+        errors.push(FieldError::required(&path.child("port"), "must be specified when `endPort` is specified"));
+    }
+    match (first.as_i64(), last) {
+        (Some(first), Some(last)) if last < first => {
+            let detail = "must be greater than or equal to `port`";
+            errors.push(FieldError::invalid(&end, last, detail));
+        }
+        (None, Some(last)) if first.is_string() => {
+            let detail = "may not be specified when `port` is non-numeric";
+            errors.push(FieldError::invalid(&end, last, detail));
+        }
+        _ => {}
+    }
+    errors.extend(last.into_iter().flat_map(|last| check::port(last, &end)));
+    errors
+}
+
+fn peer(peer: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let selectors = ["podSelector", "namespaceSelector"].into_iter().filter(|field| has(peer, field));
+    let mut count = 0;
+    for field in selectors {
+        count += 1;
+        errors.extend(check::selector(&peer[field], &path.child(field)));
+    }
+    if has(peer, "ipBlock") {
+        errors.extend(block(&peer["ipBlock"], &path.child("ipBlock")));
+        if count > 0 {
+            errors.push(FieldError::forbidden(path, "may not specify both ipBlock and another peer"));
+        }
+    } else if count == 0 {
+        errors.push(FieldError::required(path, "must specify a peer"));
+    }
+    errors
+}
+
+fn block(block: &Value, path: &Path) -> Errors {
+    let (cidr, at) = (text(block, "cidr"), path.child("cidr"));
+    if cidr.is_empty() {
+        return vec![FieldError::required(&at, "")];
+    }
+    let mut errors = check::cidr(cidr, &at);
+    for (i, except) in list(block, "except").iter().enumerate() {
+        errors.extend(check::cidr(except.as_str().unwrap_or_default(), &path.child("except").index(i)));
+    }
+    errors
+}
+
+fn row(object: &Value, now: i64) -> Vec<Value> {
+    vec![json!(meta::name(object)), selector(&object["spec"]["podSelector"]), age(object, now)]
+}

@@ -1,0 +1,155 @@
+//! Kinds whose differences are data: defaults, a row, a few checks. Each is a line in a table of its group.
+
+use std::sync::OnceLock;
+
+use machinery::field::{Errors, Path};
+use serde_json::Value;
+
+use super::check;
+use super::rules::Rules;
+use super::value::put;
+use crate::registry::strategy::{Generic, Strategy};
+
+/// A kind as data.
+pub(super) struct Plain {
+    pub generic: Generic,
+    /// See [`Strategy::name_errors`]; `None`: as the switches say.
+    pub names: Option<fn(&str) -> Vec<String>>,
+    /// See [`Rules`].
+    pub defaults: &'static str,
+    /// Defaults that depend on other fields; runs after the table.
+    pub complete: fn(&mut Value),
+    /// See [`Strategy::prepare_for_create`].
+    pub prepare: fn(&mut Value),
+    /// Status of a new object, JSON; empty: the engine's.
+    pub status: &'static str,
+    /// See [`Strategy::validate`].
+    pub validate: fn(&Value) -> Errors,
+    /// See [`Strategy::validate_create`].
+    pub validate_create: fn(&Value) -> Errors,
+    /// See [`Strategy::validate_update`]; runs after the immutable fields.
+    pub validate_update: fn(&Value, &Value) -> Errors,
+    /// See [`Strategy::validate_status_update`].
+    pub validate_status: fn(&Value, &Value) -> Errors,
+    /// JSON pointers of fields that never change.
+    pub immutable: &'static [&'static str],
+    /// See [`Strategy::table_row`].
+    pub row: Option<fn(&Value, i64) -> Vec<Value>>,
+    /// See [`Strategy::selectable_field_names`]: dotted paths into the object, missing values being "".
+    pub selectable: &'static [&'static str],
+    /// See [`Strategy::warnings`].
+    pub warnings: fn(&Value) -> Vec<String>,
+    /// See [`Strategy::orphans_by_default`].
+    pub orphans: bool,
+    /// Filled at first use.
+    pub compiled: OnceLock<Rules>,
+}
+
+impl Plain {
+    /// Nothing but the switches.
+    pub(super) fn new(generic: Generic) -> Self {
+        Self {
+            generic,
+            names: None,
+            defaults: "",
+            complete: |_| {},
+            prepare: |_| {},
+            status: "",
+            validate: |_| Errors::new(),
+            validate_create: |_| Errors::new(),
+            validate_update: |_, _| Errors::new(),
+            validate_status: |_, _| Errors::new(),
+            immutable: &[],
+            row: None,
+            selectable: &[],
+            warnings: |_| Vec::new(),
+            orphans: false,
+            compiled: OnceLock::new(),
+        }
+    }
+}
+
+impl Strategy for Plain {
+    fn default(&self, object: &mut Value) {
+        self.compiled.get_or_init(|| Rules::new(self.defaults)).apply(object);
+        (self.complete)(object);
+    }
+
+    fn name_errors(&self, name: &str) -> Vec<String> {
+        self.names.map_or_else(|| self.generic.name_errors(name), |names| names(name))
+    }
+
+    fn prepare_for_create(&self, object: &mut Value) {
+        if let Ok(status) = serde_json::from_str::<Value>(self.status) {
+            put(object, "status", status);
+        }
+        (self.prepare)(object);
+    }
+
+    fn validate(&self, object: &Value) -> Errors {
+        (self.validate)(object)
+    }
+
+    fn validate_create(&self, object: &Value) -> Errors {
+        (self.validate_create)(object)
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value) -> Errors {
+        let path = |pointer: &str| Path::new(pointer.trim_start_matches('/').replace('/', "."));
+        let mut errors: Errors = self
+            .immutable
+            .iter()
+            .filter_map(|pointer| check::immutable(object, old, pointer, &path(pointer)))
+            .collect();
+        errors.extend((self.validate_update)(object, old));
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Value, old: &Value) -> Errors {
+        (self.validate_status)(object, old)
+    }
+
+    fn has_generation(&self) -> bool {
+        self.generic.generation
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        self.generic.allow_unconditional_update()
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        self.generic.create_on_update
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        self.generic.returns_deleted
+    }
+
+    fn orphans_by_default(&self) -> bool {
+        self.orphans
+    }
+
+    fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        self.selectable.iter().map(|path| (*path, field_text(object, path))).collect()
+    }
+
+    fn selectable_field_names(&self) -> &'static [&'static str] {
+        self.selectable
+    }
+
+    fn table_row(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
+        self.row.map(|row| row(object, now))
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        (self.warnings)(object)
+    }
+}
+
+fn field_text(object: &Value, path: &str) -> String {
+    match path.split('.').try_fold(object, |at, field| at.get(field)) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => String::new(),
+        Some(other) => other.to_string(),
+    }
+}

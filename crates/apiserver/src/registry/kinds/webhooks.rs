@@ -1,0 +1,260 @@
+//! `admissionregistration.k8s.io`: who else is asked about writes.
+
+use std::collections::BTreeSet;
+
+use machinery::field::{Errors, FieldError, Path};
+use machinery::{meta, names};
+use serde_json::{Value, json};
+
+use super::cells::age;
+use super::check;
+use super::plain::Plain;
+use super::value::{each, fill, has, int, list, strings, text};
+use crate::registry::strategy::Generic;
+
+const WEBHOOKS: &str = r#"
+webhooks[].failurePolicy = "Fail"
+webhooks[].matchPolicy = "Equivalent"
+webhooks[].namespaceSelector = {}
+webhooks[].objectSelector = {}
+webhooks[].timeoutSeconds = 10
+webhooks[].clientConfig.service.port = 443
+webhooks[].rules[].scope = "*"
+"#;
+
+const POLICY: &str = r#"
+spec.failurePolicy = "Fail"
+spec.matchConstraints.matchPolicy = "Equivalent"
+spec.matchConstraints.namespaceSelector = {}
+spec.matchConstraints.objectSelector = {}
+spec.matchConstraints.resourceRules[].scope = "*"
+spec.matchConstraints.excludeResourceRules[].scope = "*"
+"#;
+
+const BINDING: &str = r#"
+spec.matchResources.matchPolicy = "Equivalent"
+spec.matchResources.namespaceSelector = {}
+spec.matchResources.objectSelector = {}
+spec.matchResources.resourceRules[].scope = "*"
+spec.matchResources.excludeResourceRules[].scope = "*"
+"#;
+
+const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+
+/// The strategy of a resource of the group.
+pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
+    let base = Plain::new(generic);
+    Some(match plural {
+        "validatingwebhookconfigurations" => {
+            Plain { defaults: WEBHOOKS, validate, row: Some(row), ..base }
+        }
+        "mutatingwebhookconfigurations" => Plain {
+            defaults: WEBHOOKS,
+            complete: reinvocation,
+            validate,
+            row: Some(row),
+            ..base
+        },
+        "validatingadmissionpolicies" => {
+            Plain { defaults: POLICY, row: Some(|o, now| policy_row(o, "validations", now)), ..base }
+        }
+        "mutatingadmissionpolicies" => {
+            Plain { defaults: POLICY, row: Some(|o, now| policy_row(o, "mutations", now)), ..base }
+        }
+        "validatingadmissionpolicybindings" | "mutatingadmissionpolicybindings" => {
+            Plain { defaults: BINDING, row: Some(binding_row), ..base }
+        }
+        _ => return None,
+    })
+}
+
+fn reinvocation(object: &mut Value) {
+    each(object, "webhooks").for_each(|webhook| fill(webhook, "reinvocationPolicy", "Never"));
+}
+
+fn validate(object: &Value) -> Errors {
+    let mut errors = Errors::new();
+    let mut seen = BTreeSet::new();
+    for (i, webhook) in list(object, "webhooks").iter().enumerate() {
+        let at = Path::new("webhooks").index(i);
+        errors.extend(one(webhook, &at));
+        errors.extend(review_versions(webhook, &at.child("admissionReviewVersions")));
+        let name = text(webhook, "name");
+        if !name.is_empty() && !seen.insert(name) {
+            errors.push(FieldError::duplicate(&at.child("name"), name));
+        }
+    }
+    errors
+}
+
+fn one(webhook: &Value, path: &Path) -> Errors {
+    let mut errors = full_name(text(webhook, "name"), &path.child("name"));
+    for (i, rule) in list(webhook, "rules").iter().enumerate() {
+        errors.extend(one_rule(rule, &path.child("rules").index(i)));
+    }
+    errors.extend(check::enumeration(webhook, "failurePolicy", &["Fail", "Ignore"], path));
+    errors.extend(check::enumeration(webhook, "matchPolicy", &["Equivalent", "Exact"], path));
+    let effects = ["None", "NoneOnDryRun"];
+    if has(webhook, "sideEffects") {
+        errors.extend(check::enumeration(webhook, "sideEffects", &effects, path));
+    } else {
+        let detail = "must specify one of None, NoneOnDryRun";
+        errors.push(FieldError::required(&path.child("sideEffects"), detail));
+    }
+    if let Some(seconds) = int(webhook, "timeoutSeconds").filter(|seconds| !(1..=30).contains(seconds)) {
+        let detail = "the timeout value must be between 1 and 30 seconds";
+        errors.push(FieldError::invalid(&path.child("timeoutSeconds"), seconds, detail));
+    }
+    for field in ["namespaceSelector", "objectSelector"] {
+        errors.extend(check::selector(&webhook[field], &path.child(field)));
+    }
+    errors.extend(check::enumeration(webhook, "reinvocationPolicy", &["IfNeeded", "Never"], path));
+    errors.extend(client_config(&webhook["clientConfig"], &path.child("clientConfig")));
+    errors
+}
+
+/// A name as `a.example.com`.
+fn full_name(name: &str, path: &Path) -> Errors {
+    if name.is_empty() {
+        return vec![FieldError::required(path, "")];
+    }
+    let errors = check::named(path, name, names::dns1123_subdomain(name));
+    if errors.is_empty() && name.split('.').count() < 3 {
+        let detail = "should be a domain with at least three segments separated by dots";
+        return vec![FieldError::invalid(path, name, detail)];
+    }
+    errors
+}
+
+fn one_rule(rule: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let operations = strings(rule, "operations");
+    let at = path.child("operations");
+    if operations.is_empty() {
+        errors.push(FieldError::required(&at, ""));
+    }
+    if operations.len() > 1 && operations.contains(&"*") {
+        let detail = "if '*' is present, must not specify other operations";
+        errors.push(FieldError::invalid(&at, rule["operations"].clone(), detail));
+    }
+    for (i, operation) in operations.iter().enumerate().filter(|(_, o)| !OPERATIONS.contains(o)) {
+        errors.push(FieldError::not_supported(&at.index(i), *operation, &OPERATIONS));
+    }
+    for (field, others) in [("apiGroups", "API groups"), ("apiVersions", "API versions")] {
+        let values = strings(rule, field);
+        if values.is_empty() {
+            errors.push(FieldError::required(&path.child(field), ""));
+        }
+        if values.len() > 1 && values.contains(&"*") {
+            let detail = format!("if '*' is present, must not specify other {others}");
+            errors.push(FieldError::invalid(&path.child(field), rule[field].clone(), detail));
+        }
+    }
+    if list(rule, "resources").is_empty() {
+        errors.push(FieldError::required(&path.child("resources"), ""));
+    }
+    errors.extend(check::enumeration(rule, "scope", &["*", "Cluster", "Namespaced"], path));
+    errors
+}
+
+fn client_config(config: &Value, path: &Path) -> Errors {
+    match (has(config, "url"), has(config, "service")) {
+        (true, false) => url(text(config, "url"), &path.child("url")),
+        (false, true) => service(&config["service"], &path.child("service")),
+        _ => vec![FieldError::required(path, "exactly one of url or service is required")],
+    }
+}
+
+fn url(url: &str, path: &Path) -> Errors {
+    const FORM: &str = "; desired format: https://host[/path]";
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let mut errors = Errors::new();
+    if scheme != "https" {
+        let detail = format!("'https' is the only allowed URL scheme{FORM}");
+        errors.push(FieldError::invalid(path, scheme, detail));
+    }
+    let host = rest.split('/').next().unwrap_or_default();
+    if host.is_empty() {
+        errors.push(FieldError::invalid(path, host, format!("host must be specified{FORM}")));
+    }
+    if host.contains('@') {
+        let detail = "user information is not permitted in the URL";
+        errors.push(FieldError::invalid(path, host.split('@').next().unwrap_or_default(), detail));
+    }
+    for (mark, part) in [('#', "fragments"), ('?', "query parameters")] {
+        if let Some((_, found)) = rest.split_once(mark) {
+            let detail = format!("{part} are not permitted in the URL");
+            errors.push(FieldError::invalid(path, found, detail));
+        }
+    }
+    errors
+}
+
+fn service(service: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    for (field, detail) in [("name", "service name is required"), ("namespace", "service namespace is required")] {
+        if text(service, field).is_empty() {
+            errors.push(FieldError::required(&path.child(field), detail));
+        }
+    }
+    let port = int(service, "port").unwrap_or(443);
+    for reason in names::port_number(port) {
+        errors.push(FieldError::invalid(&path.child("port"), port, format!("port is not valid: {reason}")));
+    }
+    if let Some(place) = service.get("path").and_then(Value::as_str).filter(|place| !place.starts_with('/')) {
+        errors.push(FieldError::invalid(&path.child("path"), place, "must start with a '/'"));
+    }
+    errors
+}
+
+/// At least one version has to be one that the server speaks.
+fn review_versions(webhook: &Value, path: &Path) -> Errors {
+    let versions = strings(webhook, "admissionReviewVersions");
+    if versions.is_empty() {
+        return vec![FieldError::required(path, "must specify one of v1, v1beta1")];
+    }
+    let mut errors = Errors::new();
+    let mut seen = BTreeSet::new();
+    for (i, version) in versions.iter().enumerate() {
+        errors.extend(check::named(&path.index(i), version, names::dns1035_label(version)));
+        if !seen.insert(version) {
+            errors.push(FieldError::invalid(&path.index(i), *version, "duplicate version"));
+        }
+    }
+    if errors.is_empty() && !versions.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
+        let detail = "must include at least one of v1, v1beta1";
+        errors.push(FieldError::invalid(path, webhook["admissionReviewVersions"].clone(), detail));
+    }
+    errors
+}
+
+fn row(object: &Value, now: i64) -> Vec<Value> {
+    vec![json!(meta::name(object)), json!(list(object, "webhooks").len()), age(object, now)]
+}
+
+fn policy_row(object: &Value, rules: &str, now: i64) -> Vec<Value> {
+    let kind = &object["spec"]["paramKind"];
+    let shown = if kind.is_object() {
+        format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind"))
+    } else {
+        "<unset>".to_owned()
+    };
+    vec![
+        json!(meta::name(object)),
+        json!(list(&object["spec"], rules).len()),
+        json!(shown),
+        age(object, now),
+    ]
+}
+
+fn binding_row(object: &Value, now: i64) -> Vec<Value> {
+    let spec = &object["spec"];
+    let parameters = &spec["paramRef"];
+    let shown = match (text(parameters, "namespace"), text(parameters, "name")) {
+        _ if !parameters.is_object() => "<unset>".to_owned(),
+        ("", name) => format!("*/{name}"),
+        (namespace, name) => format!("{namespace}/{name}"),
+    };
+    vec![json!(meta::name(object)), json!(text(spec, "policyName")), json!(shown), age(object, now)]
+}

@@ -1,0 +1,246 @@
+//! The generic engine: every kind, built-in or custom, is served by the same code.
+//!
+//! A request comes in as an [`ApiRequest`] and leaves as an [`Answer`]. The resource it names is found as a
+//! [`ResourceHandle`], and the verb picks the file: [`create`], [`read`], [`watch`], [`update`], [`patch`], [`apply`], [`delete`]; what
+//! is below a resource has [`scale`], [`binding`], [`eviction`]. What is special about a kind is its [`Strategy`]
+//! (`kinds/<group>/<kind>.rs`); what looks across kinds is a plugin of [`admission`].
+//!
+//! Every write takes the same way: decode → default → convert to the stored version → mutating admission → prepare →
+//! validate → validating admission → store. Reads are answered from the watch cache with the stored bytes.
+
+pub mod admission;
+pub mod allocator;
+mod answer;
+mod apply;
+mod binding;
+mod body;
+mod bootstrap;
+mod call;
+mod convert;
+mod create;
+mod delete;
+mod dispatch;
+mod eviction;
+mod handle;
+pub mod kinds;
+mod list;
+mod meta;
+mod metadata;
+mod options;
+mod patch;
+mod read;
+mod scale;
+mod seam;
+pub mod strategy;
+pub mod table;
+mod token;
+mod update;
+mod watch;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use machinery::resources::{Resource, Resources};
+use machinery::status::Status;
+use parking_lot::RwLock;
+use serde_json::Value;
+use store::{Cache, Store};
+use tokio_util::sync::CancellationToken;
+
+pub use handle::{Column, ResourceHandle, Storage};
+pub use meta::Meta;
+pub use seam::{Answer, AnswerBody, ApiRequest};
+pub use strategy::Strategy;
+
+/// An object as the cache holds it.
+pub type CachedObject = Arc<store::Item<Meta>>;
+
+/// Why the registry did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A cache could not be filled.
+    #[error("failed to load {resource} from the store: {source}")]
+    Cache {
+        /// Plural name.
+        resource: String,
+        /// The reason.
+        source: store::ReadError,
+    },
+    /// The configuration makes no sense.
+    #[error("failed to read the configuration: {0}")]
+    Config(String),
+    /// An object that has to be there could not be written.
+    #[error("failed to create {what}: {status}")]
+    Bootstrap {
+        /// Which object.
+        what: String,
+        /// The refusal.
+        status: Status,
+    },
+}
+
+/// All served resources over one store.
+pub struct Registry {
+    store: Arc<dyn Store>,
+    config: crate::Config,
+    /// By plural name; the few entries of one name differ in group and version.
+    handles: RwLock<HashMap<String, Vec<Arc<ResourceHandle>>>>,
+    plugins: Vec<Box<dyn admission::Plugin>>,
+    allocators: allocator::Allocators,
+    token: CancellationToken,
+}
+
+impl Registry {
+    /// Loads the caches of all built-in resources and creates what every cluster has. Writes nothing that is there already.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        config: &crate::Config,
+        store: Arc<dyn Store>,
+        token: CancellationToken,
+    ) -> Result<Arc<Registry>, StartError> {
+        let allocators = allocator::Allocators::new(config).map_err(StartError::Config)?;
+        let registry = Arc::new(Registry {
+            store,
+            config: config.clone(),
+            handles: RwLock::default(),
+            plugins: admission::plugins(),
+            allocators,
+            token,
+        });
+        registry.load().await?;
+        bootstrap::run(&registry).await?;
+        Ok(registry)
+    }
+
+    async fn load(&self) -> Result<(), StartError> {
+        let resources = Resources::builtin();
+        let mut storages: HashMap<(&str, &str), Arc<Storage>> = HashMap::new();
+        for resource in resources.iter().filter(|r| r.is_stored()) {
+            let stored = storage_of(resources, resource);
+            let place = (stored.group, stored.plural);
+            let storage = match storages.get(&place) {
+                Some(storage) => storage.clone(),
+                None => {
+                    let storage = self.open(stored).await?;
+                    storages.insert(place, storage.clone());
+                    storage
+                }
+            };
+            self.serve(Arc::new(ResourceHandle::of(resource, storage)));
+        }
+        Ok(())
+    }
+
+    async fn open(&self, stored: &Resource) -> Result<Arc<Storage>, StartError> {
+        let strategy = kinds::strategy(stored.group, stored.plural);
+        let prefix = handle::prefix(stored.group, stored.plural);
+        let index = {
+            let strategy = strategy.clone();
+            move |_: &str, bytes: &[u8]| Meta::read(bytes, strategy.as_ref())
+        };
+        let cache = Cache::start(self.store.clone(), &prefix, index, self.token.clone())
+            .await
+            .map_err(|source| StartError::Cache { resource: stored.plural.to_owned(), source })?;
+        Ok(Arc::new(Storage {
+            api_version: stored.api_version(),
+            kind: stored.kind.to_owned(),
+            prefix,
+            group: stored.group.to_owned(),
+            plural: stored.plural.to_owned(),
+            type_id: stored.type_id,
+            strategy,
+            cache,
+        }))
+    }
+
+    /// Begins to serve a resource; one of the same group, version and name is replaced.
+    pub fn serve(&self, handle: Arc<ResourceHandle>) {
+        let mut handles = self.handles.write();
+        let versions = handles.entry(handle.plural.clone()).or_default();
+        versions.retain(|have| (&have.group, &have.version) != (&handle.group, &handle.version));
+        versions.push(handle);
+    }
+
+    /// Ends serving a resource.
+    pub fn withdraw(&self, group: &str, version: &str, plural: &str) {
+        if let Some(versions) = self.handles.write().get_mut(plural) {
+            versions.retain(|have| have.group != group || have.version != version);
+        }
+    }
+
+    /// The resource served under these names.
+    pub fn lookup(&self, group: &str, version: &str, plural: &str) -> Option<Arc<ResourceHandle>> {
+        let handles = self.handles.read();
+        handles.get(plural)?.iter().find(|h| h.group == group && h.version == version).cloned()
+    }
+
+    /// A resource in any version, for reading its cache.
+    pub fn resource(&self, group: &str, plural: &str) -> Option<Arc<ResourceHandle>> {
+        self.handles.read().get(plural)?.iter().find(|h| h.group == group).cloned()
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// The Status that the client gets.
+    pub async fn handle(&self, request: ApiRequest, body: Bytes) -> Result<Answer, Status> {
+        dispatch::run(self, &request, body).await
+    }
+
+    /// All objects of a resource as they are cached, in key order.
+    pub fn objects(&self, group: &str, plural: &str) -> Vec<CachedObject> {
+        self.resource(group, plural)
+            .map(|h| h.storage.cache.list(&h.storage.prefix, None, None).items)
+            .unwrap_or_default()
+    }
+
+    /// One object as it is cached.
+    pub fn object(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<CachedObject> {
+        let handle = self.resource(group, plural)?;
+        handle.storage.cache.get(&handle.key(namespace, name))
+    }
+
+    /// One object, parsed.
+    pub fn object_value(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        serde_json::from_slice(&self.object(group, plural, namespace, name)?.entry.bytes).ok()
+    }
+
+    /// The parsed objects of one namespace (all namespaces when empty).
+    pub fn values(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
+        let Some(handle) = self.resource(group, plural) else { return Vec::new() };
+        let items = handle.storage.cache.list(&handle.scope(namespace), None, None).items;
+        items.iter().filter_map(|item| serde_json::from_slice(&item.entry.bytes).ok()).collect()
+    }
+
+    /// The configuration the server was started with.
+    pub fn config(&self) -> &crate::Config {
+        &self.config
+    }
+
+    /// Cluster IPs and node ports.
+    pub fn allocators(&self) -> &allocator::Allocators {
+        &self.allocators
+    }
+
+    /// Waits until the caches have seen every write that was acknowledged before the call.
+    ///
+    /// # Errors
+    /// 503 when the store is gone.
+    pub async fn fresh(&self) -> Result<(), Status> {
+        let revision = self.store.current().await.map_err(|error| call::read_error(&error))?;
+        self.store.feed().wait_for(revision).await.map_err(|error| call::read_error(&error))
+    }
+}
+
+/// The version and place in which a resource is kept: the most preferred version of its group, except that both kinds of
+/// events are one.
+fn storage_of<'a>(resources: &'a Resources, resource: &'a Resource) -> &'a Resource {
+    let group = if resource.group == "events.k8s.io" { "" } else { resource.group };
+    resources.preferred(group, resource.plural).unwrap_or(resource)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Options of reads and writes, read from the query and checked as upstream checks them.
+
+use machinery::field::{Errors, FieldError, Path};
+use machinery::status::Status;
+use machinery::text::go_quote;
+
+use crate::http::Query;
+
+/// What becomes of unknown and duplicate fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FieldValidation {
+    /// They are dropped silently.
+    Ignore,
+    /// They are dropped with a warning.
+    #[default]
+    Warn,
+    /// They are refused.
+    Strict,
+}
+
+/// Options of create, update, patch and apply.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// Nothing is stored.
+    pub dry_run: bool,
+    /// Unknown and duplicate fields.
+    pub field_validation: FieldValidation,
+    /// Who writes, as server-side apply records it.
+    pub field_manager: Option<String>,
+    /// Apply takes fields from others.
+    pub force: Option<bool>,
+    /// The object comes with its `managedFields` made by the server itself.
+    pub keeps_managed_fields: bool,
+}
+
+impl WriteOptions {
+    /// Reads the options; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+    ///
+    /// # Errors
+    /// 422 in upstream's words for values that are not supported.
+    pub fn parse(query: &Query, kind: &str) -> Result<Self, Status> {
+        let mut errors = Errors::new();
+        let dry_run = dry_run(query.all("dryRun"), &mut errors);
+        let field_validation = match query.get_set("fieldValidation") {
+            None | Some("Warn") => FieldValidation::Warn,
+            Some("Ignore") => FieldValidation::Ignore,
+            Some("Strict") => FieldValidation::Strict,
+            Some(other) => {
+                let path = Path::new("fieldValidation");
+                errors.push(FieldError::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]));
+                FieldValidation::default()
+            }
+        };
+        let field_manager = query.get_set("fieldManager").map(str::to_owned);
+        if field_manager.as_ref().is_some_and(|manager| manager.len() > 128) {
+            errors.push(FieldError::too_long(&Path::new("fieldManager"), 128));
+        }
+        let force = query.get_set("force").map(|text| text != "false" && text != "0");
+        invalid_options(kind, errors)?;
+        Ok(Self { dry_run, field_validation, field_manager, force, keeps_managed_fields: false })
+    }
+}
+
+/// Reads `dryRun`, of which only `All` is known.
+pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Errors) -> bool {
+    let mut set = false;
+    for value in values.filter(|value| !value.is_empty()) {
+        set = true;
+        if value != "All" {
+            errors.push(FieldError::not_supported(&Path::new("dryRun"), value, &["All"]));
+        }
+    }
+    set
+}
+
+/// The 422 of options of the meta group, when there are errors.
+///
+/// # Errors
+/// When `errors` is not empty.
+pub fn invalid_options(kind: &str, errors: Errors) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", kind, "", errors)) }
+}
+
+/// `resourceVersionMatch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionMatch {
+    /// Exactly this state.
+    Exact,
+    /// This state or a newer one.
+    NotOlderThan,
+}
+
+/// Options of list and watch.
+#[derive(Debug, Clone, Default)]
+pub struct ListOptions {
+    /// `resourceVersion`, when set.
+    pub resource_version: Option<u64>,
+    /// How to take it.
+    pub version_match: Option<VersionMatch>,
+    /// Size of a page; 0 is unlimited.
+    pub limit: usize,
+    /// Where the last page ended.
+    pub continue_token: Option<String>,
+    /// After how many seconds a watch ends.
+    pub timeout_seconds: Option<u64>,
+    /// Whether a watch may send bookmarks.
+    pub bookmarks: bool,
+    /// Whether a watch begins with the state.
+    pub send_initial_events: Option<bool>,
+}
+
+impl ListOptions {
+    /// Reads the options of a list or a watch.
+    ///
+    /// # Errors
+    /// 400, 422 or 500, as upstream for the same mistake.
+    pub fn parse(query: &Query, watch: bool) -> Result<Self, Status> {
+        let options = Self {
+            limit: usize::try_from(integer(query, "limit")?.unwrap_or(0).max(0)).unwrap_or(0),
+            timeout_seconds: integer(query, "timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()),
+            continue_token: query.get_set("continue").map(str::to_owned),
+            bookmarks: query.flag("allowWatchBookmarks"),
+            send_initial_events: query.has("sendInitialEvents").then(|| query.flag("sendInitialEvents")),
+            ..Self::default()
+        };
+        let version_match = query.get_set("resourceVersionMatch");
+        let version = query.get_set("resourceVersion");
+        let errors = if watch {
+            check_watch(version_match, options.send_initial_events)
+        } else {
+            check_list(version_match, version, &options)
+        };
+        invalid_options("ListOptions", errors)?;
+        let version_match = match version_match {
+            Some("Exact") => Some(VersionMatch::Exact),
+            Some(_) => Some(VersionMatch::NotOlderThan),
+            None => None,
+        };
+        Ok(Self { resource_version: version.map(resource_version).transpose()?, version_match, ..options })
+    }
+}
+
+fn check_list(version_match: Option<&str>, version: Option<&str>, options: &ListOptions) -> Errors {
+    let path = Path::new("resourceVersionMatch");
+    let mut errors = Errors::new();
+    if let Some(wanted) = version_match {
+        if version.is_none() {
+            errors.push(FieldError::forbidden(
+                &path,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
+        }
+        if options.continue_token.is_some() {
+            errors.push(FieldError::forbidden(
+                &path,
+                "resourceVersionMatch is forbidden when continue is provided",
+            ));
+        }
+        if !matches!(wanted, "Exact" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(&path, wanted, &["Exact", "NotOlderThan", ""]));
+        }
+        if wanted == "Exact" && version == Some("0") {
+            let detail = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.push(FieldError::forbidden(&path, detail));
+        }
+    }
+    if options.send_initial_events.is_some() {
+        let path = Path::new("sendInitialEvents");
+        errors.push(FieldError::forbidden(&path, "sendInitialEvents is forbidden for list"));
+    }
+    errors
+}
+
+fn check_watch(version_match: Option<&str>, send_initial_events: Option<bool>) -> Errors {
+    let path = Path::new("resourceVersionMatch");
+    let mut errors = Errors::new();
+    if send_initial_events.is_some() && version_match != Some("NotOlderThan") {
+        let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        errors.push(FieldError::forbidden(&path, detail));
+    }
+    if let Some(wanted) = version_match {
+        if send_initial_events.is_none() {
+            let detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(FieldError::forbidden(&path, detail));
+        }
+        if wanted != "NotOlderThan" {
+            errors.push(FieldError::not_supported(&path, wanted, &["NotOlderThan"]));
+        }
+    }
+    errors
+}
+
+fn integer(query: &Query, key: &str) -> Result<Option<i64>, Status> {
+    let Some(text) = query.get_set(key) else { return Ok(None) };
+    let bad =
+        |_| Status::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", go_quote(text)));
+    text.parse().map(Some).map_err(bad)
+}
+
+/// A `resourceVersion` parameter.
+///
+/// # Errors
+/// 500, as upstream answers a number that cannot be read.
+pub fn resource_version(text: &str) -> Result<u64, Status> {
+    text.parse().map_err(|_| {
+        let quoted = go_quote(text);
+        Status::unknown(format!(
+            "resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax"
+        ))
+    })
+}

@@ -1,0 +1,168 @@
+//! `/scale`: the replicas of a workload as `autoscaling/v1` Scale, for reading and writing.
+
+use machinery::field::{FieldError, Path};
+use machinery::meta;
+use machinery::schema::{Schema, TypeId};
+use machinery::selector::LabelSelector;
+use machinery::status::Status;
+use serde_json::{Value, json};
+
+use super::answer;
+use super::body::Expected;
+use super::call::Call;
+use super::create::Written;
+use super::options::WriteOptions;
+use super::seam::Answer;
+use super::update::{Change, PATCH_RETRIES};
+
+const GROUP: &str = "autoscaling";
+const VERSION: &str = "v1";
+const KIND: &str = "Scale";
+
+impl Call<'_> {
+    /// Reads the scale of an object.
+    pub async fn get_scale(&self) -> Result<Answer, Status> {
+        self.registry.fresh().await?;
+        let item =
+            self.handle.storage.cache.get(&self.key()).ok_or_else(|| self.handle.not_found(self.name()))?;
+        self.answer_scale(&answer::parse(&item.entry.bytes)?, Vec::new())
+    }
+
+    /// Replaces the scale of an object.
+    pub async fn update_scale(&self, body: &[u8]) -> Result<Answer, Status> {
+        let options = WriteOptions::parse(&self.request.query, "UpdateOptions")?;
+        let decoded = self.decode_as(body, expected(), options.field_validation)?;
+        let mut scale = decoded.object;
+        self.check_name(&scale)?;
+        self.check_namespace(&mut scale)?;
+        self.write_scale(&options, decoded.warnings, usize::MAX, |_| Ok(scale.clone())).await
+    }
+
+    /// Patches the scale of an object.
+    pub async fn patch_scale(&self, body: &[u8]) -> Result<Answer, Status> {
+        let patch = self.read_patch(body)?;
+        let options = WriteOptions::parse(&self.request.query, "PatchOptions")?;
+        self.write_scale(&options, Vec::new(), PATCH_RETRIES, |old| {
+            let patched = patch.apply(&scale_of(old), &expected(), options.field_validation)?;
+            self.check_name(&patched.object)?;
+            Ok(patched.object)
+        })
+        .await
+    }
+
+    async fn write_scale(
+        &self,
+        options: &WriteOptions,
+        mut warnings: Vec<String>,
+        retries: usize,
+        scale: impl Fn(&Value) -> Result<Value, Status> + Send + Sync,
+    ) -> Result<Answer, Status> {
+        let mut produce = |old: &Value| {
+            let scale = scale(old)?;
+            check_replicas(&scale)?;
+            Ok(scaled(old, &scale))
+        };
+        let change = Change { options, produce: &mut produce, retries: retries.min(100) };
+        let object = match self.change_object(self.name(), change, &mut warnings).await? {
+            Written::Stored(entry) => answer::parse(&entry.bytes)?,
+            Written::DryRun(object) => object,
+        };
+        self.answer_scale(&object, warnings)
+    }
+
+    fn answer_scale(&self, object: &Value, warnings: Vec<String>) -> Result<Answer, Status> {
+        let scale = self.view.value(&self.handle, scale_of(object))?;
+        Ok(Answer::ok(answer::to_bytes(&scale)).with_warnings(warnings))
+    }
+}
+
+fn type_id() -> Option<TypeId> {
+    // Scale is no resource of its own, so that only the schema knows it.
+    Schema::builtin().kind(GROUP, VERSION, KIND)
+}
+
+fn expected() -> Expected<'static> {
+    Expected { group: GROUP, version: VERSION, kind: KIND, type_id: type_id() }
+}
+
+fn check_replicas(scale: &Value) -> Result<(), Status> {
+    let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or_default();
+    if replicas >= 0 {
+        return Ok(());
+    }
+    let path = Path::new("spec").child("replicas");
+    let error = FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
+    Err(Status::invalid(GROUP, KIND, meta::name(scale), vec![error]))
+}
+
+/// The Scale of a workload.
+fn scale_of(object: &Value) -> Value {
+    let metadata = object.get("metadata");
+    let kept = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"];
+    let metadata: serde_json::Map<String, Value> =
+        kept.iter().filter_map(|key| Some(((*key).to_owned(), metadata?.get(*key)?.clone()))).collect();
+    let number = |pointer: &str| object.pointer(pointer).cloned().unwrap_or_else(|| 0.into());
+    let mut scale = json!({
+        "kind": KIND,
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "metadata": metadata,
+        "spec": {},
+        "status": { "replicas": number("/status/replicas") },
+    });
+    let replicas = number("/spec/replicas");
+    if replicas != 0 {
+        scale["spec"]["replicas"] = replicas;
+    }
+    if let Some(selector) = selector_text(object) {
+        scale["status"]["selector"] = selector.into();
+    }
+    scale
+}
+
+/// The selector in query form: that of a ReplicationController is a plain map.
+fn selector_text(object: &Value) -> Option<String> {
+    let selector = object.pointer("/spec/selector")?;
+    let structured = selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
+    let selector = match selector.as_object() {
+        Some(labels) if !structured => LabelSelector::from_map(labels),
+        _ => LabelSelector::from_object(selector).ok()?,
+    };
+    Some(selector.to_string())
+}
+
+/// The workload with the replicas that the Scale asks for, and the preconditions that it names.
+fn scaled(old: &Value, scale: &Value) -> Value {
+    let mut object = old.clone();
+    let replicas = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("replicas".into(), replicas);
+    }
+    meta::set_resource_version(&mut object, meta::resource_version(scale));
+    if !meta::uid(scale).is_empty() {
+        meta::set_uid(&mut object, meta::uid(scale));
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_shows_replicas_and_selector() {
+        let object = json!({
+            "metadata": {"name": "d", "namespace": "n", "labels": {"x": "y"}, "resourceVersion": "4"},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"a": "b"}}}, "status": {"replicas": 2},
+        });
+        let scale = scale_of(&object);
+        assert_eq!(
+            scale,
+            json!({"kind": "Scale", "apiVersion": "autoscaling/v1",
+                "metadata": {"name": "d", "namespace": "n", "resourceVersion": "4"},
+                "spec": {"replicas": 3}, "status": {"replicas": 2, "selector": "a=b"}})
+        );
+        let mut wanted = scale;
+        wanted["spec"]["replicas"] = 5.into();
+        assert_eq!(scaled(&object, &wanted)["spec"]["replicas"], 5);
+    }
+}

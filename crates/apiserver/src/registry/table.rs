@@ -1,0 +1,191 @@
+//! The Table view: what `kubectl get` prints (upstream: `pkg/printers/tableconvertor`, `meta.k8s.io/v1` Table).
+
+use serde_json::{Value, json};
+
+use super::answer::{Include, partial};
+use super::handle::{Column, ResourceHandle};
+
+/// A Table under construction.
+pub struct Table {
+    version: &'static str,
+    include: Include,
+    columns: Value,
+    now: i64,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.continue`.
+    pub continue_token: Option<String>,
+    /// `metadata.remainingItemCount`.
+    pub remaining: Option<u64>,
+    rows: Vec<Value>,
+}
+
+impl Table {
+    /// An empty Table with the columns of the resource.
+    pub fn new(handle: &ResourceHandle, version: &'static str, include: Include) -> Self {
+        Self {
+            version,
+            include,
+            columns: columns(&handle.columns),
+            now: jiff::Timestamp::now().as_second(),
+            resource_version: String::new(),
+            continue_token: None,
+            remaining: None,
+            rows: Vec::new(),
+        }
+    }
+
+    /// The same without column definitions, as later events of a watch carry it.
+    #[must_use]
+    pub fn without_columns(mut self) -> Self {
+        self.columns = Value::Null;
+        self
+    }
+
+    /// Adds a row for an object of the served version.
+    pub fn push(&mut self, handle: &ResourceHandle, object: &Value) {
+        let cells = handle
+            .strategy()
+            .table_row(object, self.now)
+            .filter(|cells| cells.len() == handle.columns.len().max(2));
+        let cells = cells.unwrap_or_else(|| generic_row(&handle.columns, object, self.now));
+        self.push_row(cells, object);
+    }
+
+    /// Adds a row with given cells.
+    pub fn push_row(&mut self, cells: Vec<Value>, object: &Value) {
+        let object = match self.include {
+            Include::None => None,
+            Include::Metadata => Some(partial(object, self.version)),
+            Include::Object => Some(object.clone()),
+        };
+        let mut row = json!({ "cells": cells });
+        if let (Some(map), Some(object)) = (row.as_object_mut(), object) {
+            map.insert("object".into(), object);
+        }
+        self.rows.push(row);
+    }
+
+    /// The document.
+    pub fn into_value(self) -> Value {
+        let mut metadata = json!({});
+        if !self.resource_version.is_empty() {
+            metadata["resourceVersion"] = self.resource_version.into();
+        }
+        if let Some(token) = self.continue_token {
+            metadata["continue"] = token.into();
+        }
+        if let Some(remaining) = self.remaining {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+        json!({
+            "kind": "Table",
+            "apiVersion": format!("meta.k8s.io/{}", self.version),
+            "metadata": metadata,
+            "columnDefinitions": self.columns,
+            "rows": self.rows,
+        })
+    }
+}
+
+/// Columns that every resource without its own has.
+const DEFAULT_COLUMNS: [(&str, &str, &str, &str); 2] = [
+    ("Name", "string", "name", "Name must be unique within a namespace."),
+    (
+        "Created At",
+        "date",
+        "",
+        "CreationTimestamp is a timestamp representing the server time when this object was created.",
+    ),
+];
+
+fn columns(columns: &[Column]) -> Value {
+    if columns.is_empty() {
+        return DEFAULT_COLUMNS
+            .iter()
+            .map(|(name, kind, format, description)| {
+                json!({"name": name, "type": kind, "format": format, "description": description, "priority": 0})
+            })
+            .collect();
+    }
+    columns
+        .iter()
+        .map(|c| {
+            json!({"name": c.name, "type": c.ty, "format": c.format, "description": c.description, "priority": c.priority})
+        })
+        .collect()
+}
+
+/// Name, age where the columns have one, and nothing else that is known.
+fn generic_row(columns: &[Column], object: &Value, now: i64) -> Vec<Value> {
+    let name = machinery::meta::name(object);
+    let created = machinery::meta::creation_timestamp(object);
+    if columns.is_empty() {
+        return vec![name.into(), created.into()];
+    }
+    let cell = |column: &Column| match &*column.name {
+        "Name" => name.into(),
+        "Created At" => created.into(),
+        "Age" => age(created, now).into(),
+        _ if matches!(&*column.ty, "integer" | "number") => 0.into(),
+        _ if matches!(&*column.ty, "boolean") => false.into(),
+        _ => "<none>".into(),
+    };
+    columns.iter().map(cell).collect()
+}
+
+/// How long ago a time was, as tables print it; `<unknown>` for no time.
+pub fn age(time: &str, now: i64) -> String {
+    machinery::time::parse(time)
+        .map_or_else(|| "<unknown>".to_owned(), |then| human_duration(now - then.as_second()))
+}
+
+/// A duration in seconds in the short form of tables (apimachinery `pkg/util/duration.HumanDuration`).
+pub fn human_duration(seconds: i64) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 3600;
+    const DAY: i64 = 24 * HOUR;
+    const YEAR: i64 = 365 * DAY;
+    let pair = |big: i64, unit: &str, small: i64, small_unit: &str| {
+        if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{small_unit}") }
+    };
+    match seconds {
+        i64::MIN..=-2 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
+        s if s < 2 * MINUTE => format!("{s}s"),
+        s if s < 10 * MINUTE => pair(s / MINUTE, "m", s % MINUTE, "s"),
+        s if s < 3 * HOUR => format!("{}m", s / MINUTE),
+        s if s < 8 * HOUR => pair(s / HOUR, "h", s % HOUR / MINUTE, "m"),
+        s if s < 2 * DAY => format!("{}h", s / HOUR),
+        s if s < 8 * DAY => pair(s / DAY, "d", s % DAY / HOUR, "h"),
+        s if s < 2 * YEAR => format!("{}d", s / DAY),
+        s if s < 8 * YEAR => pair(s / YEAR, "y", s % YEAR / DAY, "d"),
+        s => format!("{}y", s / YEAR),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human_duration;
+
+    #[test]
+    fn durations_as_tables_print_them() {
+        for (seconds, want) in [
+            (-5, "<invalid>"),
+            (-1, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (600, "10m"),
+            (3 * 3600, "3h"),
+            (3 * 3600 + 61, "3h1m"),
+            (9 * 3600, "9h"),
+            (2 * 86400 + 3600, "2d1h"),
+            (400 * 86400, "400d"),
+            (3 * 365 * 86400 + 86400, "3y1d"),
+        ] {
+            assert_eq!(human_duration(seconds), want);
+        }
+    }
+}

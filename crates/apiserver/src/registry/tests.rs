@@ -1,0 +1,8 @@
+//! The engine driven in-process, over a store in memory.
+
+mod deletion;
+mod golden;
+pub(super) mod harness;
+mod objects;
+mod subresources;
+mod watching;

@@ -1,0 +1,177 @@
+//! A registry over a store in memory, and requests to it as clients write them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::UserInfo;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use store::Embedded;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{Accept, Query, RequestInfo};
+use crate::registry::{Answer, AnswerBody, ApiRequest, Registry};
+
+/// How long a test waits for something that has to come.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+pub struct Harness {
+    pub registry: Arc<Registry>,
+    pub user: UserInfo,
+}
+
+/// One request: what differs from a plain GET.
+#[derive(Default, Clone)]
+pub struct Ask<'a> {
+    pub content_type: Option<&'a str>,
+    pub accept: Option<&'a str>,
+}
+
+pub fn config() -> crate::Config {
+    crate::Config {
+        advertise: ([127, 0, 0, 1], 6443).into(),
+        service_cidr: "10.43.0.0/16".into(),
+        node_ports: 30000..=32767,
+        cluster_dns: "10.43.0.10".into(),
+        cluster_domain: "cluster.local".into(),
+        issuer: "https://kubernetes.default.svc.cluster.local".into(),
+        audiences: vec!["https://kubernetes.default.svc.cluster.local".into()],
+        token_key_pem: String::new(),
+        ca_pem: String::new(),
+        kubelet: None,
+        anonymous: true,
+    }
+}
+
+impl Harness {
+    pub async fn start() -> Self {
+        let store = Arc::new(Embedded::in_memory(store::Options::default()));
+        let registry =
+            Registry::start(&config(), store, CancellationToken::new()).await.expect("a new registry starts");
+        let harness = Self { registry, user: UserInfo::new("admin", &[auth::MASTERS_GROUP]).authenticated() };
+        harness
+            .must(
+                201,
+                "POST",
+                "/api/v1/namespaces/default/serviceaccounts",
+                json!({"metadata": {"name": "default"}}),
+            )
+            .await;
+        harness
+    }
+
+    pub fn as_user(&self, user: UserInfo) -> Self {
+        Self { registry: self.registry.clone(), user }
+    }
+
+    pub async fn answer(
+        &self,
+        method: &str,
+        target: &str,
+        ask: Ask<'_>,
+        body: Bytes,
+    ) -> Result<Answer, machinery::status::Status> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let query = Query::parse(query);
+        let info = RequestInfo::resolve(&method.parse().expect("a method"), path, &query).expect("a path");
+        let request = ApiRequest {
+            info,
+            user: self.user.clone(),
+            query,
+            content_type: ask.content_type.map(str::to_owned),
+            accept: Accept::negotiate(ask.accept)?,
+            user_agent: None,
+        };
+        self.registry.handle(request, body).await
+    }
+
+    pub async fn raw(&self, method: &str, target: &str, ask: Ask<'_>, body: Bytes) -> (u16, Value) {
+        match self.answer(method, target, ask, body).await {
+            Err(status) => (status.code, status.to_json()),
+            Ok(Answer { code, body: AnswerBody::Json(bytes), .. }) => {
+                (code, serde_json::from_slice(&bytes).expect("an answer is JSON"))
+            }
+            Ok(_) => panic!("{method} {target} answered with a stream"),
+        }
+    }
+
+    pub async fn send(&self, method: &str, target: &str, body: Value) -> (u16, Value) {
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        self.raw(method, target, Ask::default(), body).await
+    }
+
+    pub async fn patch(&self, kind: &str, target: &str, body: Value) -> (u16, Value) {
+        let content_type = format!("application/{kind}");
+        let ask = Ask { content_type: Some(&content_type), ..Ask::default() };
+        self.raw("PATCH", target, ask, body.to_string().into()).await
+    }
+
+    /// Sends a request that has to be answered with this code.
+    pub async fn must(&self, code: u16, method: &str, target: &str, body: Value) -> Value {
+        let (have, answer) = self.send(method, target, body).await;
+        assert_eq!(have, code, "{method} {target}: {answer}");
+        answer
+    }
+
+    pub async fn get(&self, target: &str) -> Value {
+        self.must(200, "GET", target, Value::Null).await
+    }
+
+    pub async fn view(&self, target: &str, accept: &str) -> Value {
+        let ask = Ask { accept: Some(accept), ..Ask::default() };
+        self.raw("GET", target, ask, Bytes::new()).await.1
+    }
+
+    pub async fn watch(&self, target: &str) -> Events {
+        self.watch_as(target, None).await
+    }
+
+    pub async fn watch_as(&self, target: &str, accept: Option<&str>) -> Events {
+        let ask = Ask { accept, ..Ask::default() };
+        match self.answer("GET", target, ask, Bytes::new()).await {
+            Ok(Answer { code: 200, body: AnswerBody::Stream(body), .. }) => {
+                Events { body, lines: Vec::new() }
+            }
+            Ok(answer) => panic!("{target} answered {}", answer.code),
+            Err(status) => panic!("{target} answered {status}"),
+        }
+    }
+}
+
+/// The events of a watch.
+pub struct Events {
+    body: crate::ApiBody,
+    lines: Vec<Value>,
+}
+
+impl Events {
+    /// The next event; none when the watch has ended.
+    pub async fn next(&mut self) -> Option<Value> {
+        while self.lines.is_empty() {
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("an event comes")?;
+            let data = frame.expect("a frame").into_data().expect("data");
+            let text = String::from_utf8(data.to_vec()).expect("text");
+            assert!(text.ends_with('\n'), "events end their line");
+            self.lines =
+                text.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();
+        }
+        Some(self.lines.remove(0))
+    }
+
+    /// Type and name of the next event.
+    pub async fn brief(&mut self) -> (String, String) {
+        let event = self.next().await.expect("an event");
+        let text =
+            |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        (text("/type"), text("/object/metadata/name"))
+    }
+}
+
+pub fn config_map(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
+
+pub fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}

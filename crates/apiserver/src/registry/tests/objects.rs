@@ -1,0 +1,341 @@
+//! Creating, reading, listing, replacing and patching.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::harness::{Ask, Harness, config_map};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test]
+async fn an_object_from_birth_to_list() {
+    let h = Harness::start().await;
+    let created = h.must(201, "POST", MAPS, config_map("a", json!({"k": "v"}))).await;
+    let meta = &created["metadata"];
+    assert_eq!(meta["namespace"], "default");
+    assert_eq!(meta["uid"].as_str().map(str::len), Some(36));
+    assert!(meta["creationTimestamp"].is_string() && meta["resourceVersion"].is_string());
+    assert!(meta.get("generation").is_none());
+    assert_eq!(h.get(&format!("{MAPS}/a")).await, created);
+    let list = h.get(MAPS).await;
+    assert_eq!((&list["kind"], &list["apiVersion"]), (&json!("ConfigMapList"), &json!("v1")));
+    assert_eq!(list["items"], json!([created]));
+    assert_eq!(h.get("/api/v1/configmaps").await["items"], json!([created]));
+    assert_eq!(h.get("/api/v1/namespaces/kube-system/configmaps").await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn names_are_generated() {
+    let h = Harness::start().await;
+    let body = json!({"metadata": {"generateName": "web-"}});
+    let created = h.must(201, "POST", MAPS, body).await;
+    let name = created["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    assert!(name.starts_with("web-") && name.len() == 9, "{name}");
+    assert_eq!(created["metadata"]["generateName"], "web-");
+}
+
+#[tokio::test]
+async fn a_dry_run_stores_nothing() {
+    let h = Harness::start().await;
+    let created = h.must(201, "POST", &format!("{MAPS}?dryRun=All"), config_map("a", json!({}))).await;
+    assert!(created["metadata"].get("resourceVersion").is_none());
+    h.must(404, "GET", &format!("{MAPS}/a"), Value::Null).await;
+    h.must(201, "POST", MAPS, config_map("a", json!({"k": "v"}))).await;
+    h.must(409, "POST", &format!("{MAPS}?dryRun=All"), config_map("a", json!({}))).await;
+    let updated =
+        h.must(200, "PUT", &format!("{MAPS}/a?dryRun=All"), config_map("a", json!({"k": "w"}))).await;
+    assert_eq!(updated["data"]["k"], "w");
+    assert_eq!(h.get(&format!("{MAPS}/a")).await["data"]["k"], "v");
+    h.must(200, "DELETE", &format!("{MAPS}/a?dryRun=All"), Value::Null).await;
+    h.get(&format!("{MAPS}/a")).await;
+    let refused = h.must(422, "POST", &format!("{MAPS}?dryRun=Some"), config_map("b", json!({}))).await;
+    assert_eq!(
+        refused["message"],
+        "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: \"Some\": supported values: \"All\""
+    );
+}
+
+#[tokio::test]
+async fn replacing_keeps_what_is_the_servers() {
+    let h = Harness::start().await;
+    let path = format!("{MAPS}/a");
+    let created = h.must(201, "POST", MAPS, config_map("a", json!({"k": "v"}))).await;
+    let mut changed = created.clone();
+    changed["data"]["k"] = "w".into();
+    let updated = h.must(200, "PUT", &path, changed.clone()).await;
+    assert_eq!(updated["data"]["k"], "w");
+    assert_ne!(updated["metadata"]["resourceVersion"], created["metadata"]["resourceVersion"]);
+    let conflict = h.must(409, "PUT", &path, changed).await;
+    assert_eq!(
+        conflict["message"],
+        "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again"
+    );
+    // Without a version anything is replaced, and what clients may leave out stays.
+    let again = h.must(200, "PUT", &path, config_map("a", json!({"k": "w"}))).await;
+    assert_eq!(again, updated, "nothing changed, so the version did not either");
+    let other = h.must(400, "PUT", &path, config_map("b", json!({}))).await;
+    assert_eq!(other["message"], "the name of the object (b) does not match the name on the URL (a)");
+    let nameless = h.must(400, "PUT", &path, json!({"metadata": {}})).await;
+    assert_eq!(
+        nameless["message"],
+        "the name of the object (a based on URL) was undeterminable: name must be provided"
+    );
+    h.must(404, "PUT", &format!("{MAPS}/c"), config_map("c", json!({}))).await;
+}
+
+#[tokio::test]
+async fn some_kinds_are_created_by_replacing() {
+    let h = Harness::start().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
+    let created =
+        h.must(201, "PUT", leases, json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "x"}})).await;
+    let refused = h.must(422, "PUT", leases, json!({"metadata": {"name": "l"}, "spec": {}})).await;
+    let message = refused["message"].as_str().unwrap_or_default();
+    assert!(message.ends_with("must be specified for an update"), "{message}");
+    h.must(200, "PUT", leases, created).await;
+}
+
+#[tokio::test]
+async fn patches_of_all_kinds() {
+    let h = Harness::start().await;
+    let path = format!("{MAPS}/a");
+    h.must(201, "POST", MAPS, config_map("a", json!({"k": "v", "l": "m"}))).await;
+    let cases = [
+        ("merge-patch+json", json!({"data": {"k": "1", "l": null}}), json!({"k": "1"})),
+        (
+            "json-patch+json",
+            json!([{"op": "add", "path": "/data/n", "value": "2"}]),
+            json!({"k": "1", "n": "2"}),
+        ),
+        ("strategic-merge-patch+json", json!({"data": {"k": null}}), json!({"n": "2"})),
+    ];
+    for (kind, patch, data) in cases {
+        let (code, answer) = h.patch(kind, &path, patch).await;
+        assert_eq!((code, &answer["data"]), (200, &data), "{kind}: {answer}");
+    }
+    let before = h.get(&path).await;
+    let (_, same) = h.patch("merge-patch+json", &path, json!({"data": {"n": "2"}})).await;
+    assert_eq!(same, before, "a patch without effect changes nothing");
+    let (code, stale) =
+        h.patch("merge-patch+json", &path, json!({"metadata": {"resourceVersion": "1"}})).await;
+    assert_eq!((code, &stale["reason"]), (409, &json!("Conflict")));
+    let (code, _) = h.patch("merge-patch+json", &format!("{MAPS}/none"), json!({})).await;
+    assert_eq!(code, 404);
+}
+
+#[tokio::test]
+async fn unknown_fields_warn_or_are_refused() {
+    let h = Harness::start().await;
+    let body = json!({"metadata": {"name": "a"}, "dta": {}});
+    let post = async |query: &str| {
+        h.answer("POST", &format!("{MAPS}?dryRun=All{query}"), Ask::default(), body.to_string().into()).await
+    };
+    assert_eq!(post("").await.expect("created").warnings, ["unknown field \"dta\""]);
+    assert!(post("&fieldValidation=Ignore").await.expect("created").warnings.is_empty());
+    let refused = post("&fieldValidation=Strict").await.err().expect("refused");
+    assert_eq!(
+        refused.message,
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dta\""
+    );
+}
+
+#[tokio::test]
+async fn lists_come_in_pages() {
+    let h = Harness::start().await;
+    for name in ["a", "b", "c", "d", "e"] {
+        let mut map = config_map(name, json!({}));
+        map["metadata"]["labels"] = json!({"even": (name == "b" || name == "d").to_string()});
+        h.must(201, "POST", MAPS, map).await;
+    }
+    let names = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items.iter().map(|i| i["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let first = h.get(&format!("{MAPS}?limit=2")).await;
+    assert_eq!(names(&first), ["a", "b"]);
+    assert_eq!(first["metadata"]["remainingItemCount"], 3);
+    // What comes later is not in the list that was begun.
+    h.must(201, "POST", MAPS, config_map("bb", json!({}))).await;
+    let token = first["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+    let second = h.get(&format!("{MAPS}?limit=2&continue={token}")).await;
+    assert_eq!(names(&second), ["c", "d"]);
+    assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    let token = second["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+    let third = h.get(&format!("{MAPS}?limit=2&continue={token}")).await;
+    assert_eq!(names(&third), ["e"]);
+    assert!(third["metadata"].get("continue").is_none());
+
+    let selected = h.get(&format!("{MAPS}?labelSelector=even%3Dtrue&limit=1")).await;
+    assert_eq!(names(&selected), ["b"]);
+    assert!(
+        selected["metadata"]["continue"].is_string()
+            && selected["metadata"].get("remainingItemCount").is_none()
+    );
+    assert_eq!(names(&h.get(&format!("{MAPS}?fieldSelector=metadata.name%3Dc")).await), ["c"]);
+    assert_eq!(names(&h.get(&format!("{MAPS}?labelSelector=even%21%3Dtrue,even")).await), ["a", "c", "e"]);
+    let version = first["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+    let exact = h.get(&format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact")).await;
+    assert_eq!(names(&exact), ["a", "b", "c", "d", "e"]);
+    assert_eq!(names(&h.get(&format!("{MAPS}?resourceVersion=0&limit=1")).await).len(), 6);
+}
+
+#[tokio::test]
+async fn tables_and_partial_metadata() {
+    let h = Harness::start().await;
+    h.must(201, "POST", MAPS, config_map("a", json!({"k": "v"}))).await;
+    let table = h.view(MAPS, "application/json;as=Table;v=v1;g=meta.k8s.io,application/json").await;
+    assert_eq!((&table["kind"], &table["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1")));
+    assert_eq!(table["rows"][0]["cells"][0], "a");
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    assert_eq!(table["columnDefinitions"][0]["name"], "Name");
+    let columns = table["columnDefinitions"].as_array().map(Vec::len);
+    assert_eq!(table["rows"][0]["cells"].as_array().map(Vec::len), columns);
+    let none =
+        h.view(&format!("{MAPS}?includeObject=None"), "application/json;as=Table;v=v1;g=meta.k8s.io").await;
+    assert!(none["rows"][0].get("object").is_none());
+    let one = h
+        .view(&format!("{MAPS}/a?includeObject=Object"), "application/json;as=Table;v=v1;g=meta.k8s.io")
+        .await;
+    assert_eq!(one["rows"][0]["object"]["data"]["k"], "v");
+    let partial = h.view(MAPS, "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io").await;
+    assert_eq!(partial["kind"], "PartialObjectMetadataList");
+    assert!(partial["items"][0].get("data").is_none());
+    let one =
+        h.view(&format!("{MAPS}/a"), "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io").await;
+    assert_eq!((&one["kind"], &one["metadata"]["name"]), (&json!("PartialObjectMetadata"), &json!("a")));
+}
+
+#[tokio::test]
+async fn versions_share_their_objects() {
+    let h = Harness::start().await;
+    let event = json!({
+        "metadata": {"name": "e"}, "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+        "message": "hello", "reason": "Test", "type": "Normal", "source": {"component": "x"},
+    });
+    h.must(201, "POST", "/api/v1/namespaces/default/events", event).await;
+    let new = h.get("/apis/events.k8s.io/v1/namespaces/default/events/e").await;
+    assert_eq!((&new["apiVersion"], &new["note"]), (&json!("events.k8s.io/v1"), &json!("hello")));
+    assert_eq!(new["regarding"]["name"], "p");
+    let list = h.get("/apis/events.k8s.io/v1/events").await;
+    assert_eq!((&list["kind"], &list["items"][0]["note"]), (&json!("EventList"), &json!("hello")));
+    let claims = "/apis/resource.k8s.io/v1beta1/deviceclasses";
+    h.must(201, "POST", claims, json!({"metadata": {"name": "d"}, "spec": {}})).await;
+    assert_eq!(h.get("/apis/resource.k8s.io/v1/deviceclasses/d").await["apiVersion"], "resource.k8s.io/v1");
+    assert_eq!(h.get(&format!("{claims}/d")).await["apiVersion"], "resource.k8s.io/v1beta1");
+}
+
+#[tokio::test]
+async fn what_every_cluster_has() {
+    let h = Harness::start().await;
+    for path in [
+        "/api/v1/namespaces/kube-node-lease",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin",
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/cluster-admin",
+        "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical",
+        "/api/v1/namespaces/default/endpoints/kubernetes",
+        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes",
+    ] {
+        h.get(path).await;
+    }
+    assert_eq!(
+        h.get("/api/v1/namespaces/default/services/kubernetes").await["spec"]["clusterIP"],
+        "10.43.0.1"
+    );
+    let namespace = h.get("/api/v1/namespaces/default").await;
+    assert_eq!(namespace["spec"]["finalizers"], json!(["kubernetes"]));
+    assert_eq!(namespace["status"]["phase"], "Active");
+}
+
+#[tokio::test]
+async fn yaml_is_read_too() {
+    let h = Harness::start().await;
+    let ask = Ask { content_type: Some("application/yaml"), ..Ask::default() };
+    let body = Bytes::from("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: why\ndata:\n  k: \"1\"\n");
+    let (code, answer) = h.raw("POST", MAPS, ask, body).await;
+    assert_eq!((code, &answer["data"]["k"]), (201, &json!("1")), "{answer}");
+}
+
+#[tokio::test]
+async fn owners_of_dns_names_and_immutable_metadata() {
+    let h = Harness::start().await;
+    for (metadata, message) in [
+        (json!({"name": "A"}), "metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain"),
+        (json!({"name": "a", "labels": {"k": "-"}}), "metadata.labels"),
+        (
+            json!({"name": "a", "finalizers": ["x"]}),
+            "metadata.finalizers: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully qualified",
+        ),
+        (
+            json!({"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": ""}]}),
+            "metadata.ownerReferences.uid: Invalid value: \"\": must not be empty",
+        ),
+        (
+            json!({"name": "a", "ownerReferences": [
+                {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "1", "controller": true},
+                {"apiVersion": "v1", "kind": "Pod", "name": "q", "uid": "2", "controller": true}]}),
+            "Only one reference can have Controller set to true. Found \"true\" in references for Pod/p and Pod/q",
+        ),
+    ] {
+        let refused = h.must(422, "POST", MAPS, json!({ "metadata": metadata })).await;
+        let have = refused["message"].as_str().unwrap_or_default();
+        assert!(have.contains(message), "{have}");
+    }
+    let mut map = h.must(201, "POST", MAPS, config_map("a", json!({}))).await;
+    map["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let refused = h.must(422, "PUT", &format!("{MAPS}/a"), map).await;
+    let have = refused["message"].as_str().unwrap_or_default();
+    assert!(
+        have.contains(
+            "metadata.deletionTimestamp: Invalid value: \"2026-01-01T00:00:00Z\": field is immutable"
+        ),
+        "{have}"
+    );
+}
+
+#[tokio::test]
+async fn configurations_are_applied() {
+    let h = Harness::start().await;
+    let path = format!("{MAPS}/a");
+    let apply = async |manager: &str, body: Value| {
+        h.patch("apply-patch+yaml", &format!("{path}?fieldManager={manager}"), body).await
+    };
+    let body = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data});
+    let (code, created) = apply("x", body(json!({"k": "v", "l": "m"}))).await;
+    assert_eq!(code, 201, "{created}");
+    let entry = &created["metadata"]["managedFields"][0];
+    assert_eq!((&entry["manager"], &entry["operation"]), (&json!("x"), &json!("Apply")));
+    assert_eq!(entry["fieldsV1"], json!({"f:data": {"f:k": {}, "f:l": {}}}));
+    let (code, same) = apply("x", body(json!({"k": "v", "l": "m"}))).await;
+    assert_eq!((code, &same), (200, &created), "nothing changed");
+    // A plain update keeps the record.
+    let mut plain = config_map("a", json!({"k": "v", "l": "m", "other": "o"}));
+    plain["metadata"]["labels"] = json!({"a": "b"});
+    let updated = h.must(200, "PUT", &path, plain).await;
+    assert_eq!(updated["metadata"]["managedFields"], created["metadata"]["managedFields"]);
+    let (code, less) = apply("x", body(json!({"k": "w"}))).await;
+    assert_eq!((code, &less["data"]), (200, &json!({"k": "w", "other": "o"})), "{less}");
+    let (code, refused) = apply("y", body(json!({"k": "z"}))).await;
+    assert_eq!(
+        (code, &refused["message"]),
+        (409, &json!("Apply failed with 1 conflict: conflict with \"x\": .data.k"))
+    );
+    let (code, forced) = apply("y&force=true", body(json!({"k": "z"}))).await;
+    assert_eq!((code, &forced["data"]["k"]), (200, &json!("z")));
+    assert_eq!(forced["metadata"]["managedFields"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn a_second_start_writes_nothing() {
+    let store: std::sync::Arc<dyn store::Store> =
+        std::sync::Arc::new(store::Embedded::in_memory(store::Options::default()));
+    let start = async || {
+        let token = tokio_util::sync::CancellationToken::new();
+        crate::registry::Registry::start(&super::harness::config(), store.clone(), token)
+            .await
+            .expect("starts");
+        store.revision()
+    };
+    let first = start().await;
+    assert!(first > 100, "{first}");
+    assert_eq!(start().await, first);
+}

@@ -1,0 +1,289 @@
+//! What is below a resource, and what admission adds.
+
+use auth::UserInfo;
+use serde_json::{Value, json};
+
+use super::harness::{Harness, pod};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+
+fn deployment(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {
+        "replicas": 1, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+}
+
+#[tokio::test]
+async fn status_and_spec_are_written_apart() {
+    let h = Harness::start().await;
+    let mut body = deployment("d");
+    body["status"] = json!({"replicas": 7});
+    let created = h.must(201, "POST", DEPLOYMENTS, body).await;
+    assert!(created["status"].get("replicas").is_none_or(|r| r == 0));
+    assert_eq!(created["metadata"]["generation"], 1);
+    let mut status = created.clone();
+    status["status"] = json!({"replicas": 1, "observedGeneration": 1});
+    status["spec"]["replicas"] = 9.into();
+    let path = format!("{DEPLOYMENTS}/d");
+    let updated = h.must(200, "PUT", &format!("{path}/status"), status).await;
+    assert_eq!((&updated["spec"]["replicas"], &updated["status"]["replicas"]), (&json!(1), &json!(1)));
+    assert_eq!(updated["metadata"]["generation"], 1);
+    let (_, patched) =
+        h.patch("merge-patch+json", &path, json!({"spec": {"replicas": 3}, "status": {"replicas": 5}})).await;
+    assert_eq!((&patched["spec"]["replicas"], &patched["status"]["replicas"]), (&json!(3), &json!(1)));
+    assert_eq!(patched["metadata"]["generation"], 2);
+    assert_eq!(h.get(&format!("{path}/status")).await, patched);
+}
+
+#[tokio::test]
+async fn scale_reads_and_writes_replicas() {
+    let h = Harness::start().await;
+    h.must(201, "POST", DEPLOYMENTS, deployment("d")).await;
+    let path = format!("{DEPLOYMENTS}/d/scale");
+    let mut scale = h.get(&path).await;
+    assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(1)));
+    assert_eq!(scale["status"]["selector"], "a=b");
+    scale["spec"]["replicas"] = 4.into();
+    assert_eq!(h.must(200, "PUT", &path, scale.clone()).await["spec"]["replicas"], 4);
+    h.must(409, "PUT", &path, scale).await;
+    let (code, patched) = h.patch("merge-patch+json", &path, json!({"spec": {"replicas": 2}})).await;
+    assert_eq!((code, &patched["spec"]["replicas"]), (200, &json!(2)), "{patched}");
+    let stored = h.get(&format!("{DEPLOYMENTS}/d")).await;
+    assert_eq!((&stored["spec"]["replicas"], &stored["metadata"]["generation"]), (&json!(2), &json!(3)));
+}
+
+#[tokio::test]
+async fn a_pod_is_bound_once() {
+    let h = Harness::start().await;
+    h.must(201, "POST", PODS, pod("p")).await;
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    h.must(201, "POST", "/api/v1/namespaces/default/bindings", binding.clone()).await;
+    let bound = h.get(&format!("{PODS}/p")).await;
+    assert_eq!(bound["spec"]["nodeName"], "n");
+    assert_eq!(bound["status"]["conditions"][0]["type"], "PodScheduled");
+    let again = h.must(409, "POST", &format!("{PODS}/p/binding"), binding).await;
+    assert_eq!(
+        again["message"],
+        "Operation cannot be fulfilled on pods/binding \"p\": pod p is already assigned to node \"n\""
+    );
+    assert_eq!(
+        h.get(&format!("{PODS}?fieldSelector=spec.nodeName%3Dn")).await["items"].as_array().map(Vec::len),
+        Some(1)
+    );
+}
+
+#[tokio::test]
+async fn evictions_respect_budgets() {
+    let h = Harness::start().await;
+    let mut body = pod("p");
+    body["metadata"]["labels"] = json!({"a": "b"});
+    h.must(201, "POST", PODS, body).await;
+    h.must(201, "POST", &format!("{PODS}/p/binding"), json!({"target": {"name": "n"}})).await;
+    let (code, answer) = h
+        .patch(
+            "merge-patch+json",
+            &format!("{PODS}/p/status"),
+            json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}),
+        )
+        .await;
+    assert_eq!(code, 200, "{answer}");
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}});
+    h.must(201, "POST", budgets, budget).await;
+    let evict = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    let path = format!("{PODS}/p/eviction");
+    let early = h.must(429, "POST", &path, evict.clone()).await;
+    assert_eq!(
+        early["details"]["causes"][0]["message"],
+        "The disruption budget b is still being processed by the server."
+    );
+    let status = |allowed: i64| {
+        json!({"status": {"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 1,
+        "desiredHealthy": 1, "expectedPods": 1}})
+    };
+    let (code, answer) = h.patch("merge-patch+json", &format!("{budgets}/b/status"), status(0)).await;
+    assert_eq!(code, 200, "{answer}");
+    let refused = h.must(429, "POST", &path, evict.clone()).await;
+    assert_eq!(refused["message"], "Cannot evict pod as it would violate the pod's disruption budget.");
+    assert_eq!(
+        refused["details"]["causes"][0]["message"],
+        "The disruption budget b needs 1 healthy pods and has 1 currently"
+    );
+    h.patch("merge-patch+json", &format!("{budgets}/b/status"), status(1)).await;
+    h.must(201, "POST", &path, evict).await;
+    assert!(h.get(&format!("{PODS}/p")).await["metadata"]["deletionTimestamp"].is_string());
+    let budget = h.get(&format!("{budgets}/b")).await;
+    assert_eq!(budget["status"]["disruptionsAllowed"], 0);
+    assert!(budget["status"]["disruptedPods"]["p"].is_string());
+}
+
+#[tokio::test]
+async fn pods_get_account_priority_and_tolerations() {
+    let h = Harness::start().await;
+    let pod_made = h.must(201, "POST", PODS, pod("p")).await;
+    let spec = &pod_made["spec"];
+    assert_eq!((&spec["serviceAccountName"], &spec["priority"]), (&json!("default"), &json!(0)));
+    assert_eq!(spec["preemptionPolicy"], "PreemptLowerPriority");
+    assert_eq!(spec["tolerations"].as_array().map(Vec::len), Some(2));
+    let volume = &spec["volumes"][0];
+    assert!(volume["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-")));
+    assert_eq!(volume["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"], 3607);
+    assert_eq!(spec["containers"][0]["volumeMounts"][0]["name"], volume["name"]);
+    let mut stranger = pod("q");
+    stranger["spec"]["serviceAccountName"] = "nobody".into();
+    let refused = h.must(403, "POST", PODS, stranger).await;
+    assert_eq!(
+        refused["message"],
+        "pods \"q\" is forbidden: error looking up service account default/nobody: serviceaccount \"nobody\" not found"
+    );
+    let mut ranked = pod("r");
+    ranked["spec"]["priorityClassName"] = "nothing".into();
+    let refused = h.must(403, "POST", PODS, ranked.clone()).await;
+    assert_eq!(refused["message"], "pods \"r\" is forbidden: no PriorityClass with name nothing was found");
+    ranked["spec"]["priorityClassName"] = "system-node-critical".into();
+    assert_eq!(h.must(201, "POST", PODS, ranked).await["spec"]["priority"], 2_000_001_000);
+}
+
+#[tokio::test]
+async fn limit_ranges_fill_and_bound() {
+    let h = Harness::start().await;
+    let range = json!({"metadata": {"name": "l"}, "spec": {"limits": [
+        {"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "500m"}, "max": {"cpu": "2"}}]}});
+    h.must(201, "POST", "/api/v1/namespaces/default/limitranges", range).await;
+    let made = h.must(201, "POST", PODS, pod("p")).await;
+    assert_eq!(made["spec"]["containers"][0]["resources"]["limits"]["cpu"], "1");
+    assert_eq!(made["spec"]["containers"][0]["resources"]["requests"]["cpu"], "500m");
+    let mut big = pod("q");
+    big["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "3"}});
+    let refused = h.must(403, "POST", PODS, big).await;
+    assert_eq!(
+        refused["message"],
+        "pods \"q\" is forbidden: maximum cpu usage per Container is 2, but limit is 3"
+    );
+}
+
+#[tokio::test]
+async fn services_get_addresses() {
+    let h = Harness::start().await;
+    let service = |name: &str, spec: Value| json!({"metadata": {"name": name}, "spec": spec});
+    let ports = json!([{"port": 80, "protocol": "TCP"}]);
+    let made =
+        h.must(201, "POST", SERVICES, service("a", json!({"ports": ports, "type": "ClusterIP"}))).await;
+    let ip = made["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
+    assert!(ip.starts_with("10.43."), "{made}");
+    assert_eq!(made["spec"]["clusterIPs"], json!([ip]));
+    let taken = h.must(422, "POST", SERVICES, service("b", json!({"ports": ports, "clusterIP": ip}))).await;
+    assert!(
+        taken["message"].as_str().is_some_and(|m| m.contains("provided IP is already allocated")),
+        "{taken}"
+    );
+    let node = h.must(201, "POST", SERVICES, service("n", json!({"ports": ports, "type": "NodePort"}))).await;
+    let port = node["spec"]["ports"][0]["nodePort"].as_u64().unwrap_or_default();
+    assert!((30000..=32767).contains(&port));
+    let clash = json!([{"port": 81, "protocol": "TCP", "nodePort": port}]);
+    let refused =
+        h.must(422, "POST", SERVICES, service("m", json!({"ports": clash, "type": "NodePort"}))).await;
+    assert!(
+        refused["message"].as_str().is_some_and(|m| m.contains("provided port is already allocated")),
+        "{refused}"
+    );
+    // Replacing without the addresses keeps them; what a deleted Service held is free again.
+    let kept = h
+        .must(200, "PUT", &format!("{SERVICES}/n"), service("n", json!({"ports": ports, "type": "NodePort"})))
+        .await;
+    assert_eq!(kept["spec"]["ports"][0]["nodePort"].as_u64(), Some(port));
+    assert_eq!(kept["spec"]["clusterIP"], node["spec"]["clusterIP"]);
+    h.must(200, "DELETE", &format!("{SERVICES}/a"), Value::Null).await;
+    h.must(201, "POST", SERVICES, service("c", json!({"ports": ports, "clusterIP": ip}))).await;
+    h.must(201, "POST", SERVICES, service("none", json!({"ports": ports, "clusterIP": "None"}))).await;
+}
+
+#[tokio::test]
+async fn node_agents_keep_to_their_node() {
+    let h = Harness::start().await;
+    let node = h.as_user(UserInfo::new("system:node:n", &["system:nodes"]).authenticated());
+    node.must(201, "POST", "/api/v1/nodes", json!({"metadata": {"name": "n"}})).await;
+    let refused = node.must(403, "POST", "/api/v1/nodes", json!({"metadata": {"name": "m"}})).await;
+    assert_eq!(
+        refused["message"],
+        "nodes \"m\" is forbidden: node \"n\" is not allowed to modify node \"m\""
+    );
+    h.must(201, "POST", PODS, pod("p")).await;
+    h.must(201, "POST", &format!("{PODS}/p/binding"), json!({"target": {"name": "other"}})).await;
+    let (code, _) = node
+        .patch("merge-patch+json", &format!("{PODS}/p/status"), json!({"status": {"phase": "Running"}}))
+        .await;
+    assert_eq!(code, 403);
+    let taints = h.get("/api/v1/nodes/n").await["spec"]["taints"].clone();
+    assert_eq!(taints[0]["key"], "node.kubernetes.io/not-ready");
+}
+
+#[tokio::test]
+async fn quotas_bound_a_namespace() {
+    let h = Harness::start().await;
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "2", "requests.cpu": "1", "count/configmaps": "1"}}});
+    h.must(201, "POST", "/api/v1/namespaces/default/resourcequotas", quota).await;
+    let sized = |name: &str, cpu: &str| {
+        let mut pod = pod(name);
+        pod["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": cpu}});
+        pod
+    };
+    let refused = h.must(403, "POST", PODS, pod("a")).await;
+    assert_eq!(
+        refused["message"],
+        "pods \"a\" is forbidden: failed quota: q: must specify requests.cpu for: c"
+    );
+    let refused = h.must(403, "POST", PODS, sized("a", "2")).await;
+    assert_eq!(
+        refused["message"],
+        "pods \"a\" is forbidden: exceeded quota: q, requested: requests.cpu=2, used: requests.cpu=0, limited: requests.cpu=1"
+    );
+    let names = ["a", "b", "c", "d"];
+    let made = futures::future::join_all(names.map(|name| h.send("POST", PODS, sized(name, "100m")))).await;
+    assert_eq!(
+        made.iter().filter(|(code, _)| *code == 201).count(),
+        2,
+        "two at once cannot both take the last place"
+    );
+    let maps = "/api/v1/namespaces/default/configmaps";
+    h.must(201, "POST", maps, json!({"metadata": {"name": "a"}})).await;
+    let refused = h.must(403, "POST", maps, json!({"metadata": {"name": "b"}})).await;
+    assert_eq!(
+        refused["message"],
+        "configmaps \"b\" is forbidden: exceeded quota: q, requested: count/configmaps=1, used: count/configmaps=1, limited: count/configmaps=1"
+    );
+}
+
+#[tokio::test]
+async fn default_classes_are_filled_in() {
+    let h = Harness::start().await;
+    let class = json!({"metadata": {"name": "s", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "x/y"});
+    h.must(201, "POST", "/apis/storage.k8s.io/v1/storageclasses", class).await;
+    let claim = json!({"metadata": {"name": "c"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    h.registry.fresh().await.expect("the cache follows");
+    let made = h.must(201, "POST", "/api/v1/namespaces/default/persistentvolumeclaims", claim).await;
+    assert_eq!(made["spec"]["storageClassName"], "s");
+    let mut classy = pod("p");
+    classy["spec"]["runtimeClassName"] = "r".into();
+    let refused = h.must(403, "POST", PODS, classy).await;
+    assert_eq!(refused["message"], "pods \"p\" is forbidden: pod rejected: RuntimeClass \"r\" not found");
+}
+
+#[tokio::test]
+async fn signing_requests_are_approved_apart() {
+    let h = Harness::start().await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let body = json!({"metadata": {"name": "r"}, "spec": {
+        "request": "eA==", "signerName": "kubernetes.io/kubelet-serving", "usages": ["server auth"], "username": "somebody"}});
+    let mut made = h.must(201, "POST", requests, body).await;
+    assert_eq!(made["spec"]["username"], "admin");
+    made["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "Test"}]});
+    let refused = h.must(200, "PUT", &format!("{requests}/r/status"), made.clone()).await;
+    assert!(refused["status"].get("conditions").is_none(), "{refused}");
+    made["metadata"]["resourceVersion"] = refused["metadata"]["resourceVersion"].clone();
+    let approved = h.must(200, "PUT", &format!("{requests}/r/approval"), made).await;
+    assert_eq!(approved["status"]["conditions"][0]["type"], "Approved");
+    assert!(approved["status"]["conditions"][0]["lastUpdateTime"].is_string());
+}

@@ -1,0 +1,329 @@
+//! PUT, and what every change of an existing object goes through.
+
+use machinery::field::{FieldError, Path};
+use machinery::meta;
+use machinery::status::{OPTIMISTIC_LOCK, Status};
+use machinery::text::go_quote;
+use serde_json::{Map, Value};
+use store::{Entry, Expect};
+
+use super::admission::{self, Operation};
+use super::answer;
+use super::body::Body;
+use super::call::{Call, Refused, draft};
+use super::create::Written;
+use super::metadata;
+use super::options::WriteOptions;
+use super::seam::Answer;
+
+/// How often a change is tried again when others changed the object meanwhile.
+const RETRIES: usize = 100;
+/// The same for patches (upstream's `maxRetryWhenPatchConflicts`).
+pub(super) const PATCH_RETRIES: usize = 5;
+
+/// Makes the wanted object (stored version) out of the present one.
+pub(super) type Produce<'p> = dyn FnMut(&Value) -> Result<Value, Status> + Send + 'p;
+
+/// How an existing object is changed.
+pub(super) struct Change<'p> {
+    pub options: &'p WriteOptions,
+    pub produce: &'p mut Produce<'p>,
+    pub retries: usize,
+}
+
+impl Call<'_> {
+    /// Replaces an object, or one of its subresources.
+    pub async fn update(&self, body: &[u8]) -> Result<Answer, Status> {
+        let options = WriteOptions::parse(&self.request.query, "UpdateOptions")?;
+        let Body { mut object, mut warnings } = self.decode(body, options.field_validation)?;
+        self.check_name(&object)?;
+        self.check_namespace(&mut object)?;
+        let object = self.handle.unserve(object);
+        let creatable = self.strategy().allow_create_on_update() && self.request.info.subresource.is_empty();
+        if creatable && self.current(&self.key()).await?.is_none() {
+            return self.create_by_update(object, &options, warnings).await;
+        }
+        let mut produce = |_: &Value| Ok(object.clone());
+        let change = Change { options: &options, produce: &mut produce, retries: RETRIES };
+        let written = self.change_object(self.name(), change, &mut warnings).await?;
+        self.answer_written(200, written, warnings)
+    }
+
+    async fn create_by_update(
+        &self,
+        mut object: Value,
+        options: &WriteOptions,
+        mut warnings: Vec<String>,
+    ) -> Result<Answer, Status> {
+        if !matches!(meta::resource_version(&object), "" | "0") {
+            return Err(self.handle.not_found(self.name()));
+        }
+        meta::remove(&mut object, "resourceVersion");
+        let written = self.create_object(object, options, &mut warnings).await?;
+        self.answer_written(201, written, warnings)
+    }
+
+    /// The name in the body has to be that of the path.
+    pub(super) fn check_name(&self, object: &Value) -> Result<(), Status> {
+        let (name, wanted) = (meta::name(object), self.name());
+        if name.is_empty() {
+            let message = format!(
+                "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+            );
+            return Err(Status::bad_request(message));
+        }
+        if name != wanted {
+            let message =
+                format!("the name of the object ({name}) does not match the name on the URL ({wanted})");
+            return Err(Status::bad_request(message));
+        }
+        Ok(())
+    }
+
+    /// The namespace in the body has to be that of the path, or absent.
+    pub(super) fn check_namespace(&self, object: &mut Value) -> Result<(), Status> {
+        let (given, wanted) = (meta::namespace(object), self.namespace());
+        if !given.is_empty() && !wanted.is_empty() && given != wanted {
+            let message = format!(
+                "the namespace of the object ({given}) does not match the namespace on the request ({wanted})"
+            );
+            return Err(Status::bad_request(message));
+        }
+        meta::set_namespace(object, wanted);
+        Ok(())
+    }
+
+    /// Changes an existing object: reads, produces, checks and stores it, again when somebody else was faster and the
+    /// change did not insist on a version.
+    pub(super) async fn change_object(
+        &self,
+        name: &str,
+        change: Change<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        let key = self.handle.key(self.namespace(), name);
+        let mut entry = self.existing(&key, name).await?;
+        for _ in 0..change.retries {
+            let old = answer::parse(&entry.bytes)?;
+            let object = (change.produce)(&old)?;
+            self.check_uid(&object, &old, &key)?;
+            self.check_version(&object, &entry)?;
+            let object = self.prepare_changed(object, &old, change.options, warnings).await?;
+            match self.store_changed(&key, &entry, object, change.options).await {
+                Ok(written) => return Ok(written),
+                Err(Refused::Conflict(Some(current))) => entry = current,
+                Err(Refused::Conflict(None)) => return Err(self.handle.not_found(name)),
+                Err(Refused::Status(status)) => return Err(status),
+            }
+        }
+        Err(self.handle.conflict(name, OPTIMISTIC_LOCK))
+    }
+
+    fn check_uid(&self, object: &Value, old: &Value, key: &str) -> Result<(), Status> {
+        let (given, have) = (meta::uid(object), meta::uid(old));
+        if given.is_empty() || given == have {
+            return Ok(());
+        }
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+             UID in precondition: {given}, UID in object meta: {have}",
+            key.replacen("/registry/core/", "/registry/", 1)
+        );
+        Err(self.handle.conflict(meta::name(old), &why))
+    }
+
+    /// The version that the object names has to be the present one; none means any, where the kind allows it.
+    fn check_version(&self, object: &Value, entry: &Entry) -> Result<(), Status> {
+        let given = meta::resource_version(object);
+        let path = Path::new("metadata").child("resourceVersion");
+        let invalid = |error| Err(self.handle.invalid(meta::name(object), vec![error]));
+        match given.parse::<u64>() {
+            _ if given.is_empty() && self.strategy().allow_unconditional_update() => Ok(()),
+            Ok(0) if self.strategy().allow_unconditional_update() => Ok(()),
+            _ if given.is_empty() => {
+                invalid(FieldError::invalid(&path, 0, "must be specified for an update"))
+            }
+            Ok(0) => invalid(FieldError::invalid(&path, 0, "must be specified for an update")),
+            Ok(version) if version == entry.revision => Ok(()),
+            Ok(_) => Err(self.handle.conflict(meta::name(object), OPTIMISTIC_LOCK)),
+            Err(_) => {
+                let detail = format!("strconv.ParseUint: parsing {}: invalid syntax", go_quote(given));
+                invalid(FieldError::invalid(&path, given, detail))
+            }
+        }
+    }
+
+    /// Everything between producing and storing.
+    async fn prepare_changed(
+        &self,
+        mut object: Value,
+        old: &Value,
+        options: &WriteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<Value, Status> {
+        let strategy = self.strategy();
+        strategy.default(&mut object);
+        carry_metadata(&mut object, old, options.keeps_managed_fields);
+        let name = meta::name(old).to_owned();
+        let context = self.context(Operation::Update, &name, options.dry_run);
+        admission::mutate(&context, &mut object, Some(old)).await?;
+        self.prepare_for(&mut object, old);
+        if self.request.info.subresource.is_empty() {
+            strategy.admit(&context, &mut object, Some(old)).await?;
+        }
+        self.settle_generation(&mut object, old);
+        let mut errors = metadata::validate_update(&object, old);
+        errors.extend(metadata::validate(&self.handle, &object));
+        errors.extend(self.validate_changed(&object, old));
+        if !errors.is_empty() {
+            return Err(self.handle.invalid(&name, errors));
+        }
+        for warning in strategy.warnings(&object) {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+        admission::validate(&context, &object, Some(old)).await?;
+        Ok(object)
+    }
+
+    fn validate_changed(&self, object: &Value, old: &Value) -> machinery::field::Errors {
+        let strategy = self.strategy();
+        match self.request.info.subresource.as_str() {
+            "" | "scale" => {
+                let mut errors = strategy.validate(object);
+                errors.extend(strategy.validate_update(object, old));
+                errors
+            }
+            "status" => strategy.validate_status_update(object, old),
+            other => strategy.validate_subresource_update(other, object, old),
+        }
+    }
+
+    /// What the written path may not change is taken from the present object.
+    fn prepare_for(&self, object: &mut Value, old: &Value) {
+        let strategy = self.strategy();
+        match self.request.info.subresource.as_str() {
+            "" | "scale" => {
+                if self.handle.has_subresource("status") {
+                    copy(object, old, "status");
+                }
+                strategy.prepare_for_update(object, old);
+            }
+            "status" => {
+                keep_only(object, old, "status");
+                strategy.prepare_for_status_update(object, old);
+            }
+            "finalize" => {
+                let finalizers = object.pointer("/spec/finalizers").cloned().unwrap_or_default();
+                *object = with_metadata_of(old, object);
+                if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+                    spec.insert("finalizers".into(), finalizers);
+                    spec.retain(|_, value| !value.is_null() && *value != Value::Array(Vec::new()));
+                }
+            }
+            other => {
+                let wanted = std::mem::replace(object, with_metadata_of(old, object));
+                strategy.prepare_for_subresource_update(other, object, &wanted, old);
+            }
+        }
+    }
+
+    fn settle_generation(&self, object: &mut Value, old: &Value) {
+        let mut generation = meta::generation(old);
+        let strategy = self.strategy();
+        let counts = strategy.has_generation() && self.request.info.subresource != "status";
+        if counts && strategy.changes_generation(object, old) {
+            generation += 1;
+        }
+        meta::set_generation(object, generation);
+    }
+
+    /// Stores the object unless nothing changed; removes it when nothing holds it any more.
+    async fn store_changed(
+        &self,
+        key: &str,
+        entry: &Entry,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, Refused> {
+        if self.is_finished(&object) {
+            if options.dry_run {
+                return Ok(Written::DryRun(object));
+            }
+            return self.remove_finished(key, entry, object).await;
+        }
+        if draft(&object)? == entry.draft() {
+            return Ok(Written::Stored(entry.clone()));
+        }
+        if options.dry_run {
+            return Ok(Written::DryRun(object));
+        }
+        self.put(key, Expect::Revision(entry.revision), &object).await.map(Written::Stored)
+    }
+
+    /// Whether nothing holds an object being deleted any more.
+    fn is_finished(&self, object: &Value) -> bool {
+        let grace = meta::deletion_grace_period_seconds(object).unwrap_or_default();
+        let held = !meta::finalizers(object).is_empty() || self.strategy().holds(object);
+        meta::deletion_timestamp(object).is_some() && grace == 0 && !held
+    }
+
+    async fn remove_finished(&self, key: &str, entry: &Entry, object: Value) -> Result<Written, Refused> {
+        // What is deleted is the changed object, as its last event shows it.
+        let removed = self.remove(key, Expect::Revision(entry.revision)).await?;
+        let context = self.context(Operation::Delete, meta::name(&object), false);
+        self.strategy().after_delete(&context, &object).await;
+        let mut object = object;
+        meta::set_resource_version(&mut object, &removed.revision.to_string());
+        Ok(Written::DryRun(object))
+    }
+}
+
+/// Metadata that only the server may say, or that clients may leave out.
+fn carry_metadata(object: &mut Value, old: &Value, keeps_managed_fields: bool) {
+    let before = |key: &str| old.get("metadata").and_then(|m| m.get(key)).cloned().unwrap_or_default();
+    for key in ["uid", "creationTimestamp", "generation", "name", "namespace", "generateName"] {
+        if key != "generateName" || meta::generate_name(object).is_empty() {
+            meta::set(object, key, before(key));
+        }
+    }
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let have = before(key);
+        if !have.is_null() {
+            meta::set(object, key, have);
+        }
+    }
+    meta::remove(object, "selfLink");
+    if !keeps_managed_fields {
+        // Clients may only forget all of it, by sending an empty list (or one with an empty entry).
+        let given = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+        let forget = given
+            .is_some_and(|entries| entries.iter().all(|entry| entry.as_object().is_some_and(Map::is_empty)));
+        meta::set(object, "managedFields", if forget { Value::Null } else { before("managedFields") });
+    }
+}
+
+fn copy(object: &mut Value, old: &Value, key: &str) {
+    if let Some(map) = object.as_object_mut() {
+        match old.get(key) {
+            Some(value) => map.insert(key.to_owned(), value.clone()),
+            None => map.remove(key),
+        };
+    }
+}
+
+/// The present object with the wanted metadata (except owners) and one wanted field.
+fn keep_only(object: &mut Value, old: &Value, key: &str) {
+    let mut result = with_metadata_of(old, object);
+    copy(&mut result, object, key);
+    *object = result;
+}
+
+fn with_metadata_of(old: &Value, object: &Value) -> Value {
+    let mut result = old.clone();
+    copy(&mut result, object, "metadata");
+    let owners = old.pointer("/metadata/ownerReferences").cloned().unwrap_or_default();
+    meta::set(&mut result, "ownerReferences", owners);
+    result
+}

@@ -1,0 +1,328 @@
+//! Watches: the changes of a collection, one JSON document a line, until somebody ends it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use machinery::status::Status;
+use rand::Rng;
+use serde_json::{Value, json};
+use store::{CacheWatch, Change, EventKind, Expired, Item};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::answer::{self, View, partial};
+use super::call::Call;
+use super::handle::ResourceHandle;
+use super::meta::{Meta, Selection};
+use super::options::ListOptions;
+use super::seam::{Answer, AnswerBody};
+use super::table::Table;
+use crate::BoxError;
+use crate::http::Transform;
+
+/// How often an idle watch is told how far it has come.
+const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// A watch that names no timeout ends after this long, and at most as much again (upstream's `--min-request-timeout`).
+const TIMEOUT_MIN: Duration = Duration::from_secs(1800);
+/// Changes that go into one write to the socket.
+const BATCH: usize = 64;
+
+impl Call<'_> {
+    /// Watches a collection or one object.
+    pub async fn watch(&self) -> Result<Answer, Status> {
+        let options = ListOptions::parse(&self.request.query, true)?;
+        let selection = self.selection()?;
+        let encoder = Encoder::new(self.handle.clone(), self.view.clone(), selection);
+        let stream = match self.begin(&options, &encoder).await? {
+            Ok(begin) => Watcher::new(begin, encoder, &options, self.registry.token.clone()).into_body(),
+            Err(expired) => one_frame(error_frame(&Status::expired(expired.to_string()))),
+        };
+        Ok(Answer {
+            code: 200,
+            body: AnswerBody::Stream(stream),
+            content_type: "application/json",
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Where the watch begins, with the state that is shown first.
+    async fn begin(
+        &self,
+        options: &ListOptions,
+        encoder: &Encoder,
+    ) -> Result<Result<Begin, Expired>, Status> {
+        let cache = &self.handle.storage.cache;
+        let scope = self.scope(&encoder.selection);
+        let version = options.resource_version;
+        let initial = options.send_initial_events.unwrap_or(matches!(version, None | Some(0)));
+        if !initial && let Some(after) = version.filter(|version| *version > 0) {
+            return Ok(cache.watch(&scope, after).await.map(|changes| Begin {
+                items: VecDeque::new(),
+                end: None,
+                changes,
+            }));
+        }
+        self.wait_for(version).await?;
+        let listing = cache.list(&scope, None, None);
+        let changes = match cache.watch(&scope, listing.revision).await {
+            Ok(changes) => changes,
+            Err(expired) => return Ok(Err(expired)),
+        };
+        let items = if initial {
+            listing.items.into_iter().filter(|item| encoder.selects(item)).collect()
+        } else {
+            VecDeque::new()
+        };
+        let end =
+            (options.send_initial_events == Some(true) && options.bookmarks).then_some(listing.revision);
+        Ok(Ok(Begin { items, end, changes }))
+    }
+}
+
+/// Where a watch begins.
+struct Begin {
+    /// Shown first, as added.
+    items: VecDeque<Arc<Item<Meta>>>,
+    /// A bookmark tells the end of the first items at this revision.
+    end: Option<u64>,
+    /// What follows.
+    changes: CacheWatch<Meta>,
+}
+
+/// A watch under way.
+struct Watcher {
+    begin: Begin,
+    encoder: Encoder,
+    bookmarks: Option<Interval>,
+    deadline: Instant,
+    token: tokio_util::sync::CancellationToken,
+    over: bool,
+}
+
+impl Watcher {
+    fn new(
+        begin: Begin,
+        encoder: Encoder,
+        options: &ListOptions,
+        token: tokio_util::sync::CancellationToken,
+    ) -> Self {
+        let timeout = match options.timeout_seconds {
+            Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+            _ => TIMEOUT_MIN.mul_f64(1.0 + rand::rng().random::<f64>()),
+        };
+        let bookmarks = options.bookmarks.then(|| {
+            let mut interval = tokio::time::interval_at(Instant::now() + BOOKMARK_PERIOD, BOOKMARK_PERIOD);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        });
+        Self { begin, encoder, bookmarks, deadline: Instant::now() + timeout, token, over: false }
+    }
+
+    fn into_body(self) -> crate::ApiBody {
+        let frames = futures::stream::unfold(self, |mut watcher| async move {
+            let bytes = watcher.next().await?;
+            Some((Ok::<_, BoxError>(Frame::data(bytes)), watcher))
+        });
+        StreamBody::new(frames).boxed_unsync()
+    }
+
+    /// The next bytes to send; none at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(bytes) = self.first() {
+            return Some(bytes);
+        }
+        while !self.over {
+            let bytes = self.following().await;
+            if bytes.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
+                return bytes;
+            }
+        }
+        None
+    }
+
+    /// Of the state shown first, one batch.
+    fn first(&mut self) -> Option<Bytes> {
+        let count = self.begin.items.len().min(BATCH);
+        if count > 0 {
+            let items: Vec<_> = self.begin.items.drain(..count).collect();
+            return Some(join(
+                items.iter().map(|item| self.encoder.item(EventKind::Created, item)).collect(),
+            ));
+        }
+        let end = self.begin.end.take()?;
+        Some(self.encoder.bookmark(end, true))
+    }
+
+    /// Waits for what comes: nothing to send is an empty answer.
+    async fn following(&mut self) -> Option<Bytes> {
+        tokio::select! {
+            biased;
+            () = self.token.cancelled() => {
+                self.over = true;
+                None
+            }
+            () = tokio::time::sleep_until(self.deadline) => {
+                self.over = true;
+                let revision = self.bookmarks.as_ref().and_then(|_| self.begin.changes.progress());
+                revision.map(|revision| self.encoder.bookmark(revision, false))
+            }
+            changes = self.begin.changes.next_batch(BATCH) => match changes {
+                Ok(changes) => Some(join(changes.iter().filter_map(|change| self.encoder.change(change)).collect())),
+                // Whoever fell behind lists again; there is nothing more to say.
+                Err(_) => {
+                    self.over = true;
+                    None
+                }
+            },
+            () = tick(self.bookmarks.as_mut()) => {
+                self.begin.changes.progress().map(|revision| self.encoder.bookmark(revision, false))
+            }
+        }
+    }
+}
+
+async fn tick(interval: Option<&mut Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn join(mut frames: Vec<Bytes>) -> Bytes {
+    match frames.len() {
+        0 => Bytes::new(),
+        1 => frames.swap_remove(0),
+        _ => frames.concat().into(),
+    }
+}
+
+fn one_frame(frame: Bytes) -> crate::ApiBody {
+    http_body_util::Full::new(frame).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn error_frame(status: &Status) -> Bytes {
+    event("ERROR", &status.to_json())
+}
+
+fn event(kind: &str, object: &Value) -> Bytes {
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into()
+}
+
+/// Turns changes into what this watcher is to see of them.
+struct Encoder {
+    handle: Arc<ResourceHandle>,
+    view: View,
+    selection: Selection,
+    plain: bool,
+    /// Only the first Table of a watch has the columns.
+    columns_sent: std::sync::atomic::AtomicBool,
+}
+
+impl Encoder {
+    fn new(handle: Arc<ResourceHandle>, view: View, selection: Selection) -> Self {
+        let plain = view.is_plain(&handle);
+        Self { handle, view, selection, plain, columns_sent: false.into() }
+    }
+
+    fn selects(&self, item: &Item<Meta>) -> bool {
+        let key = item.entry.key.get(self.handle.storage.prefix.len()..).unwrap_or_default();
+        self.selection.matches(key, &item.meta)
+    }
+
+    /// The event of one change; none when the watcher's selector has nothing to do with it. An object that enters the
+    /// selection is added, one that leaves it is deleted.
+    fn change(&self, change: &Change<Meta>) -> Option<Bytes> {
+        let kind = if self.selection.is_empty() {
+            change.kind
+        } else {
+            let before = change.previous.as_ref().is_some_and(|previous| self.selects(previous));
+            let now = change.kind != EventKind::Deleted && self.selects(&change.item);
+            match (before, now) {
+                (true, true) => EventKind::Modified,
+                (false, true) => EventKind::Created,
+                (true, false) => EventKind::Deleted,
+                (false, false) => return None,
+            }
+        };
+        if self.plain {
+            return Some(change.frame_as(kind));
+        }
+        let bytes = match (&change.previous, kind) {
+            (Some(previous), EventKind::Deleted) if change.kind != EventKind::Deleted => {
+                previous.entry.at_revision(change.revision()).bytes
+            }
+            _ => change.item.entry.bytes.clone(),
+        };
+        Some(self.encode(kind, &bytes))
+    }
+
+    /// The event of one object as it is.
+    fn item(&self, kind: EventKind, item: &Item<Meta>) -> Bytes {
+        if !self.plain {
+            return self.encode(kind, &item.entry.bytes);
+        }
+        let (head, object) = (kind.as_str(), &item.entry.bytes);
+        let mut frame = Vec::with_capacity(object.len() + head.len() + 24);
+        frame.extend_from_slice(b"{\"type\":\"");
+        frame.extend_from_slice(head.as_bytes());
+        frame.extend_from_slice(b"\",\"object\":");
+        frame.extend_from_slice(object);
+        frame.extend_from_slice(b"}\n");
+        frame.into()
+    }
+
+    fn encode(&self, kind: EventKind, stored: &[u8]) -> Bytes {
+        match answer::parse(stored) {
+            Ok(object) => event(kind.as_str(), &self.view_of(self.handle.serve(object))),
+            Err(status) => error_frame(&status),
+        }
+    }
+
+    fn view_of(&self, object: Value) -> Value {
+        match self.view.transform {
+            Transform::None => object,
+            Transform::PartialObjectMetadata(version) | Transform::PartialObjectMetadataList(version) => {
+                partial(&object, version)
+            }
+            Transform::Table(version) => {
+                let mut table = self.table(version);
+                table.resource_version = machinery::meta::resource_version(&object).to_owned();
+                table.push(&self.handle, &object);
+                table.into_value()
+            }
+        }
+    }
+
+    fn table(&self, version: &'static str) -> Table {
+        let table = Table::new(&self.handle, version, self.view.include);
+        let sent = self.columns_sent.swap(true, std::sync::atomic::Ordering::Relaxed);
+        if sent { table.without_columns() } else { table }
+    }
+
+    /// A bookmark: everything up to this revision has been sent. `initial`: so has the state at the beginning.
+    fn bookmark(&self, revision: u64, initial: bool) -> Bytes {
+        let mut metadata = json!({ "resourceVersion": revision.to_string() });
+        if initial {
+            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        }
+        let (kind, api_version) = match self.view.transform {
+            Transform::None | Transform::Table(_) => {
+                (self.handle.kind.clone(), self.handle.api_version.clone())
+            }
+            Transform::PartialObjectMetadata(version) | Transform::PartialObjectMetadataList(version) => {
+                ("PartialObjectMetadata".to_owned(), format!("meta.k8s.io/{version}"))
+            }
+        };
+        let object = json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata });
+        let Transform::Table(version) = self.view.transform else { return event("BOOKMARK", &object) };
+        let mut table = self.table(version);
+        table.resource_version = revision.to_string();
+        table.push_row(Vec::new(), &object);
+        event("BOOKMARK", &table.into_value())
+    }
+}

@@ -1,0 +1,134 @@
+//! The running program's control interface: a Unix socket only root can open, one JSON request and one JSON answer a
+//! connection, each a line.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use container::Runtime;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+/// A request is a short line; more is not one of ours.
+const REQUEST_BYTES_MAX: u64 = 64 * 1024;
+
+/// What the command line asks of the running program.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Who are you?
+    Status,
+    /// End the program; containers go on.
+    Stop,
+    ImportImage {
+        archive: PathBuf,
+    },
+    ListImages,
+    RemoveImage {
+        image: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Answer {
+    Ok(Value),
+    Error(String),
+}
+
+/// Why the running program could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    #[error("the cluster is not running")]
+    NotRunning,
+    #[error("{0}")]
+    Refused(String),
+    #[error("failed to talk to the running cluster: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Asks the program that listens on `socket`.
+pub(crate) fn call(socket: &Path, request: &Request) -> Result<Value, ControlError> {
+    let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => ControlError::NotRunning,
+        _ => ControlError::Io(error),
+    })?;
+    let mut line = serde_json::to_string(request).map_err(std::io::Error::from)?;
+    line.push('\n');
+    stream.write_all(line.as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    match serde_json::from_str(&answer).map_err(std::io::Error::from)? {
+        Answer::Ok(value) => Ok(value),
+        Answer::Error(message) => Err(ControlError::Refused(message)),
+    }
+}
+
+/// What the control interface acts on.
+#[derive(Clone)]
+pub(super) struct Controlled {
+    pub runtime: Arc<dyn Runtime>,
+    /// Cancelled to end the program.
+    pub stop: CancellationToken,
+    /// Told to who asks.
+    pub facts: Value,
+}
+
+/// Answers requests until the token is cancelled.
+pub(super) async fn serve(socket: PathBuf, controlled: Controlled, token: CancellationToken) -> anyhow::Result<()> {
+    // Left by a run that was killed; the caller holds the cluster's lock.
+    let _ = std::fs::remove_file(&socket);
+    let listener = tokio::net::UnixListener::bind(&socket)
+        .with_context(|| format!("failed to listen on {}", socket.display()))?;
+    loop {
+        let (stream, _) = tokio::select! {
+            () = token.cancelled() => break,
+            accepted = listener.accept() => accepted?,
+        };
+        // One at a time: the callers are people.
+        if let Err(error) = answer(stream, &controlled).await {
+            tracing::warn!("control request failed: {error}");
+        }
+    }
+    let _ = std::fs::remove_file(&socket);
+    Ok(())
+}
+
+async fn answer(mut stream: tokio::net::UnixStream, controlled: &Controlled) -> std::io::Result<()> {
+    let (read, mut write) = stream.split();
+    let mut line = String::new();
+    let limited = tokio::io::AsyncReadExt::take(read, REQUEST_BYTES_MAX);
+    tokio::io::BufReader::new(limited).read_line(&mut line).await?;
+    let answer = match serde_json::from_str(&line) {
+        Ok(request) => carry_out(request, controlled).await.map_or_else(|e| Answer::Error(e.to_string()), Answer::Ok),
+        Err(error) => Answer::Error(format!("not a request: {error}")),
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    write.write_all(&text).await
+}
+
+async fn carry_out(request: Request, controlled: &Controlled) -> Result<Value, container::RuntimeError> {
+    let runtime = &controlled.runtime;
+    Ok(match request {
+        Request::Status => controlled.facts.clone(),
+        Request::Stop => {
+            controlled.stop.cancel();
+            Value::Null
+        }
+        Request::ImportImage { archive } => json!(runtime.import_image(&archive).await?),
+        Request::ListImages => runtime.list_images().await?.iter().map(image_facts).collect(),
+        Request::RemoveImage { image } => {
+            runtime.remove_image(&image).await?;
+            Value::Null
+        }
+    })
+}
+
+fn image_facts(image: &container::Image) -> Value {
+    json!({"id": image.id, "tags": image.repo_tags, "digests": image.repo_digests, "bytes": image.size_bytes})
+}

@@ -1,0 +1,20 @@
+//! One cluster on this machine: where it lives, its certificates, its components and how they are started and stopped.
+
+mod control;
+mod kubeconfig;
+mod node;
+mod paths;
+mod pki;
+mod preflight;
+mod run;
+mod settings;
+mod supervise;
+mod transport;
+
+pub(crate) use control::{ControlError, Request as ControlRequest, call as control_call};
+pub(crate) use kubeconfig::Kubeconfig;
+pub(crate) use node::cleanup;
+pub(crate) use paths::Paths;
+pub(crate) use preflight::check as preflight;
+pub(crate) use run::{Milestone, run};
+pub(crate) use settings::Settings;

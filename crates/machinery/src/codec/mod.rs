@@ -1,0 +1,3 @@
+//! Encodings of objects other than text.
+
+pub mod protobuf;

@@ -1,0 +1,129 @@
+//! JSON documents, with repeated fields noted.
+
+use std::cell::RefCell;
+
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::{DecodeError, Decoded, Place, Strict, scanner};
+
+/// Said by upstream's scanner, and by [`Seed`] when it gives up.
+const TOO_DEEP: &str = "exceeded max depth";
+
+pub(super) fn decode(bytes: &[u8], depth: usize) -> Result<Decoded, DecodeError> {
+    match read(bytes, depth) {
+        Ok(decoded) => Ok(decoded),
+        Err(error) => explain(bytes, depth, &error),
+    }
+}
+
+fn read(bytes: &[u8], depth: usize) -> Result<Decoded, serde_json::Error> {
+    let strict = RefCell::new(Strict::default());
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    // The seed counts depth itself, with a limit of its own.
+    deserializer.disable_recursion_limit();
+    let seed = Seed { place: Place::Top, depth, strict: &strict };
+    let value = seed.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(Decoded { value, duplicates: strict.into_inner().0 })
+}
+
+/// Finds out what Go would say. Text that is not UTF-8 is no error to Go.
+fn explain(bytes: &[u8], depth: usize, error: &serde_json::Error) -> Result<Decoded, DecodeError> {
+    if let Some(message) = scanner::syntax_error(bytes, depth) {
+        return Err(if message.ends_with(TOO_DEEP) {
+            DecodeError::Limit(message)
+        } else {
+            DecodeError::Syntax(message)
+        });
+    }
+    if std::str::from_utf8(bytes).is_err() {
+        let repaired = String::from_utf8_lossy(bytes);
+        return read(repaired.as_bytes(), depth).map_err(|e| DecodeError::Syntax(e.to_string()));
+    }
+    Err(DecodeError::Syntax(error.to_string()))
+}
+
+/// Reads a value at a place.
+struct Seed<'a> {
+    place: Place<'a>,
+    /// How many levels may still come below.
+    depth: usize,
+    strict: &'a RefCell<Strict>,
+}
+
+impl Seed<'_> {
+    fn below<E: serde::de::Error>(&self) -> Result<usize, E> {
+        self.depth.checked_sub(1).ok_or_else(|| E::custom(TOO_DEEP))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let depth = self.below()?;
+        let mut list = Vec::new();
+        loop {
+            let place = Place::Item(&self.place, list.len());
+            match items.next_element_seed(Seed { place, depth, strict: self.strict })? {
+                Some(item) => list.push(item),
+                None => return Ok(Value::Array(list)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let depth = self.below()?;
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let place = Place::Field(&self.place, &key);
+            if map.contains_key(&key) {
+                self.strict.borrow_mut().report("duplicate field", &place);
+            }
+            let value = entries.next_value_seed(Seed { place, depth, strict: self.strict })?;
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}

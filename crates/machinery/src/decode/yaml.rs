@@ -1,0 +1,258 @@
+//! YAML documents, read as sigs.k8s.io/yaml reads them: YAML 1.1's plain scalars (`yes` is true, `0644` is 420), keys
+//! that are not text turned into text, merge keys, of several documents the first.
+
+use std::collections::HashMap;
+
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use serde_json::{Map, Number, Value};
+
+use super::{DecodeError, Decoded, Place, Strict, YAML_WEIGHT_MAX};
+
+pub(super) fn decode(bytes: &[u8], depth: usize) -> Result<Decoded, DecodeError> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut reader = Reader {
+        events: Parser::new_from_str(&text),
+        anchors: HashMap::new(),
+        weight: 0,
+        strict: Strict::default(),
+    };
+    let value = reader.document(depth)?;
+    Ok(Decoded { value, duplicates: reader.strict.0 })
+}
+
+/// An anchored value, and what it weighs.
+type Anchored = (Value, usize);
+
+struct Reader<I> {
+    events: I,
+    anchors: HashMap<usize, Anchored>,
+    /// Nodes and bytes of text so far, aliases counted in full.
+    weight: usize,
+    strict: Strict,
+}
+
+fn syntax(line: usize, message: &str) -> DecodeError {
+    DecodeError::Syntax(format!("yaml: line {line}: {message}"))
+}
+
+impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<I> {
+    fn next(&mut self) -> Result<(Event<'i>, usize), DecodeError> {
+        loop {
+            match self.events.next() {
+                None => return Ok((Event::StreamEnd, 0)),
+                Some(Err(error)) => return Err(syntax(error.marker().line(), &error.info())),
+                Some(Ok((event, span))) => match event {
+                    Event::Scalar(..)
+                    | Event::Alias(_)
+                    | Event::SequenceStart(..)
+                    | Event::SequenceEnd
+                    | Event::MappingStart(..)
+                    | Event::MappingEnd
+                    | Event::DocumentEnd
+                    | Event::StreamEnd => return Ok((event, span.start.line())),
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    fn document(&mut self, depth: usize) -> Result<Value, DecodeError> {
+        let (event, line) = self.next()?;
+        match event {
+            Event::DocumentEnd | Event::StreamEnd => Ok(Value::Null),
+            event => {
+                let value = self.node(event, line, Place::Top, depth)?;
+                // The document may still turn out to be malformed after its value.
+                match self.next()? {
+                    (Event::DocumentEnd | Event::StreamEnd, _) => Ok(value),
+                    (_, line) => Err(syntax(line, "did not find expected <document start>")),
+                }
+            }
+        }
+    }
+
+    fn weigh(&mut self, weight: usize) -> Result<(), DecodeError> {
+        self.weight += weight;
+        if self.weight > YAML_WEIGHT_MAX {
+            return Err(DecodeError::Limit("yaml: document contains excessive aliasing".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn node(
+        &mut self,
+        event: Event<'i>,
+        line: usize,
+        place: Place<'_>,
+        depth: usize,
+    ) -> Result<Value, DecodeError> {
+        let before = self.weight;
+        let (value, anchor) = match event {
+            Event::Alias(id) => return self.alias(id, line),
+            Event::Scalar(text, style, anchor, tag) => {
+                self.weigh(1 + text.len())?;
+                (scalar(&text, style, tag.as_deref(), line)?, anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => (self.sequence(place, deeper(depth)?)?, anchor),
+            Event::MappingStart(_, anchor, _) => (self.mapping(place, deeper(depth)?)?, anchor),
+            _ => return Err(syntax(line, "did not find expected node content")),
+        };
+        if anchor != 0 {
+            self.anchors.insert(anchor, (value.clone(), self.weight - before));
+        }
+        Ok(value)
+    }
+
+    fn alias(&mut self, id: usize, line: usize) -> Result<Value, DecodeError> {
+        let Some((value, weight)) = self.anchors.get(&id).cloned() else {
+            return Err(syntax(line, "anchor value contains itself"));
+        };
+        self.weigh(weight)?;
+        Ok(value)
+    }
+
+    fn sequence(&mut self, place: Place<'_>, depth: usize) -> Result<Value, DecodeError> {
+        let mut list = Vec::new();
+        self.weigh(1)?;
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Value::Array(list)),
+                (event, line) => list.push(self.node(event, line, Place::Item(&place, list.len()), depth)?),
+            }
+        }
+    }
+
+    fn mapping(&mut self, place: Place<'_>, depth: usize) -> Result<Value, DecodeError> {
+        let mut map = Map::new();
+        let mut merged = Map::new();
+        self.weigh(1)?;
+        loop {
+            let (event, line) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
+            let key = key_text(&self.node(event, line, place, depth)?, line)?;
+            let place = Place::Field(&place, &key);
+            let (event, line) = self.next()?;
+            let value = self.node(event, line, place, depth)?;
+            if merge {
+                merge_into(&mut merged, value, line)?;
+                continue;
+            }
+            if map.contains_key(&key) {
+                self.strict.report("duplicate field", &place);
+            }
+            map.insert(key, value);
+        }
+        for (key, value) in merged {
+            map.entry(key).or_insert(value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+fn deeper(depth: usize) -> Result<usize, DecodeError> {
+    depth.checked_sub(1).ok_or_else(|| DecodeError::Limit("yaml: exceeded max depth".to_owned()))
+}
+
+/// Takes the entries of a merge key; of several maps the first one counts.
+fn merge_into(merged: &mut Map<String, Value>, value: Value, line: usize) -> Result<(), DecodeError> {
+    let maps = match value {
+        Value::Array(list) => list,
+        one => vec![one],
+    };
+    for map in maps {
+        let Value::Object(map) = map else {
+            return Err(syntax(line, "map merge requires map or sequence of maps as the value"));
+        };
+        for (key, value) in map {
+            merged.entry(key).or_insert(value);
+        }
+    }
+    Ok(())
+}
+
+fn key_text(key: &Value, line: usize) -> Result<String, DecodeError> {
+    match key {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(value) => Ok(value.to_string()),
+        other => Err(syntax(line, &format!("unsupported map key: {other}"))),
+    }
+}
+
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Value, DecodeError> {
+    let core = tag.filter(|t| t.handle() == "tag:yaml.org,2002:").map(Tag::suffix);
+    match (core, style) {
+        (Some("str"), _) => Ok(Value::from(text)),
+        (Some("binary"), _) => {
+            use base64::Engine as _;
+            let packed: String = text.split_whitespace().collect();
+            let bytes = base64::engine::general_purpose::STANDARD.decode(packed);
+            let bytes = bytes.map_err(|_| syntax(line, "!!binary value contains invalid base64 data"))?;
+            Ok(Value::from(String::from_utf8_lossy(&bytes)))
+        }
+        (Some(_), _) => plain(text, line),
+        (None, ScalarStyle::Plain) if tag.is_none() => plain(text, line),
+        _ => Ok(Value::from(text)),
+    }
+}
+
+/// What a scalar without quotes means in YAML 1.1.
+fn plain(text: &str, line: usize) -> Result<Value, DecodeError> {
+    let value = match text {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            Value::Bool(true)
+        }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            Value::Bool(false)
+        }
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf" | "-.INF" | ".nan"
+        | ".NaN" | ".NAN" => {
+            return Err(syntax(line, &format!("json: unsupported value: {text}")));
+        }
+        _ => integer(text).or_else(|| float(text)).unwrap_or_else(|| Value::from(text)),
+    };
+    Ok(value)
+}
+
+/// A whole number in any of the notations of Go's `strconv.ParseInt` with base 0; underscores are ignored.
+fn integer(text: &str) -> Option<Value> {
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-')) {
+        return None;
+    }
+    let text = text.replace('_', "");
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(&text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (radix, digits) = match lower.get(..2) {
+        Some("0x") => (16, &lower[2..]),
+        Some("0o") => (8, &lower[2..]),
+        Some("0b") => (2, &lower[2..]),
+        _ if lower.len() > 1 && lower.starts_with('0') => (8, &lower[1..]),
+        _ => (10, lower.as_str()),
+    };
+    // Rust's parser would take another sign.
+    let magnitude = u64::from_str_radix(digits, radix).ok().filter(|_| !digits.starts_with('+'))?;
+    if negative {
+        return i64::try_from(-i128::from(magnitude)).ok().map(Value::from);
+    }
+    Some(Value::from(magnitude))
+}
+
+/// A number with point or exponent. A whole one becomes an integer, as it does on its way through Go's JSON.
+fn float(text: &str) -> Option<Value> {
+    let text = text.replace('_', "");
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(&text);
+    let shaped =
+        unsigned.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
+            && unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+            && unsigned.bytes().any(|b| b.is_ascii_digit());
+    let number: f64 = text.parse().ok().filter(|_| shaped)?;
+    let whole = number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0;
+    if whole { Some(Value::from(number as i64)) } else { Number::from_f64(number).map(Value::Number) }
+}

@@ -1,0 +1,114 @@
+//! Prints what the embedded store does on this machine's disk:
+//! `cargo run --release -p knarr-store --example store_bench [directory]`.
+//!
+//! Writes are synced for real, so the directory (default: the current one) decides as much as the program.
+
+#![allow(clippy::print_stdout, reason = "a measurement is printed")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use store::{Cache, Draft, Embedded, Expect, ListOptions, Options, Store, Write};
+use tokio_util::sync::CancellationToken;
+
+const OBJECT_BYTES: usize = 1_400;
+const SCOPE: &str = "/registry/core/configmaps/";
+const MANY: u64 = 100_000;
+
+#[tokio::main]
+async fn main() {
+    let directory = std::env::args().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let path = directory.join(format!("store-bench-{}", std::process::id()));
+    let store: Arc<dyn Store> =
+        Arc::new(Embedded::open(&path, Options::default()).expect("a directory to write in"));
+    for (writers, writes) in [(1, 3_000), (64, 40_000)] {
+        creates(&store, writers, writes).await;
+    }
+    fill(&store).await;
+    drop(store);
+    load(&path).await;
+    println!("file: {} MB", std::fs::metadata(path.join("v1/data.mdb")).map_or(0, |data| data.len()) >> 20);
+    std::fs::remove_dir_all(&path).expect("the directory was ours");
+}
+
+fn draft(name: &str) -> Draft {
+    let head = r#"{"metadata":{"#;
+    let filler = "x".repeat(OBJECT_BYTES);
+    Draft {
+        bytes: format!(r#"{head}"name":"{name}"}},"data":{{"a":"{filler}"}}}}"#).into(),
+        revision_at: head.len() as u32,
+    }
+}
+
+fn create(key: String) -> Write {
+    let draft = draft(&key);
+    Write::Put { key, expect: Expect::Absent, draft }
+}
+
+async fn creates(store: &Arc<dyn Store>, writers: u64, writes: u64) {
+    let start = Instant::now();
+    let tasks = (0..writers).map(|writer| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            let mut latencies = Vec::new();
+            for number in 0..writes / writers {
+                let started = Instant::now();
+                store.write(create(format!("{SCOPE}w{writers}/{writer}-{number}"))).await.expect("a write");
+                latencies.push(started.elapsed());
+            }
+            latencies
+        })
+    });
+    let latencies = join_all(tasks.collect::<Vec<_>>()).await;
+    let took = start.elapsed();
+    let mut latencies: Vec<Duration> =
+        latencies.into_iter().flat_map(|task| task.expect("no panic")).collect();
+    latencies.sort_unstable();
+    let (median, p99) = (latencies[latencies.len() / 2], latencies[latencies.len() * 99 / 100]);
+    let rate = latencies.len() as f64 / took.as_secs_f64();
+    println!("{writers:>3} writers: {rate:>7.0} creates/s, median {median:?}, p99 {p99:?}");
+}
+
+/// Up to [`MANY`] objects.
+async fn fill(store: &Arc<dyn Store>) {
+    let present = store.list(SCOPE, ListOptions { limit: Some(0), ..ListOptions::default() }).await;
+    let present = present.expect("a list").remaining;
+    let tasks = (0..256u64).map(|task| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            for number in (present..MANY).filter(|number| number % 256 == task) {
+                store.write(create(format!("{SCOPE}many/{number}"))).await.expect("a write");
+            }
+        })
+    });
+    join_all(tasks.collect::<Vec<_>>()).await;
+}
+
+/// Opens the store again and loads a cache.
+async fn load(path: &Path) {
+    let before = anonymous_kib();
+    let start = Instant::now();
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(path, Options::default()).expect("the store opens"));
+    let opened = start.elapsed();
+    let cache = Cache::start(store, SCOPE, |_, _| (), CancellationToken::new()).await.expect("a cache");
+    let loaded = start.elapsed();
+    let started = Instant::now();
+    let listing = cache.list(SCOPE, None, None);
+    let listed = started.elapsed();
+    let json: usize = listing.items.iter().map(|item| item.entry.bytes.len()).sum();
+    let memory = anonymous_kib().saturating_sub(before) >> 10;
+    println!(
+        "open {opened:?}, cache of {} objects loaded after {loaded:?}, listed in {listed:?}",
+        cache.len()
+    );
+    println!("{} MB of JSON held in {memory} MB more of own memory", json >> 20);
+}
+
+/// Memory that is not file pages, in KiB.
+fn anonymous_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,31 @@
+//! The revisioned key-value store with watch, and the cache every read of the API is served from.
+//!
+//! - [`Store`] is the contract of a driver: conditional writes, exact reads at any retained revision, watch. One suite,
+//!   `conformance` (feature of that name), holds every driver to it.
+//! - [`Embedded`] is the driver that needs nothing installed: one LMDB file, durable by group commit
+//!   (format: `docs/store.md`).
+//! - [`Feed`] is one ordered broadcast a store: it carries each committed write to the caches that want it, and tells
+//!   how far everybody has been brought.
+//! - [`Cache`] keeps the objects of one resource with their bytes shared between lists, watchers and history.
+//!
+//! Keys are paths: `/registry/<group>/<plural>/<namespace>/<name>`. Wherever this crate takes a *scope* (`prefix`), a
+//! scope that ends in `/`, and the empty one, mean everything below it; any other scope means that one key ([`covers`]).
+
+mod cache;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod driver;
+mod embedded;
+mod error;
+mod feed;
+mod revisions;
+mod scope;
+mod types;
+
+pub use cache::{Cache, CacheOptions, CacheWatch, Caches, Change, Expired, Index, Item, Listing, WatchEnd};
+pub use driver::{Store, Update, Watch};
+pub use embedded::{Embedded, OpenError, Options};
+pub use error::{CompactError, ReadError, WatchError, WriteError};
+pub use feed::{Feed, Sink};
+pub use scope::covers;
+pub use types::{Draft, Entry, Event, EventKind, Expect, ListOptions, Page, Write};

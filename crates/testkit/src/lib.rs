@@ -1,0 +1,18 @@
+//! For tests only: a host of its own for a cluster, images built from Debian's busybox, a registry to pull them from, and
+//! upstream's kubectl.
+
+mod cluster;
+mod host;
+mod http;
+mod image;
+mod kubectl;
+mod registry;
+mod wait;
+
+pub use cluster::Cluster;
+pub use host::{Host, Left};
+pub use http::{Response, get, request};
+pub use image::{Image, busybox};
+pub use kubectl::{helm, kubectl};
+pub use registry::Registry;
+pub use wait::{eventually, until};
