@@ -106,7 +106,7 @@ fn logs(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     cluster.host.in_network(|| get(&format!("{address}:8080"), "/made-for-the-log", LIMIT))?;
     until("a request in the followed log", LIMIT, || {
         let line = lines.next().context("the log ended")??;
-        Ok(line.contains("made-for-the-log").then_some(()))
+        Ok(line.contains("response:404").then_some(()))
     })
 }
 
@@ -129,7 +129,9 @@ fn port_forward(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     let mut forward =
         Killed(cluster.kubectl_command("-n shop port-forward service/web 18080:80").stdout(Stdio::piped()).spawn()?);
     let mut line = String::new();
-    BufReader::new(forward.0.stdout.take().context("no output")?).read_line(&mut line)?;
+    // Held to the end: kubectl does not survive a closed output.
+    let mut output = BufReader::new(forward.0.stdout.take().context("no output")?);
+    output.read_line(&mut line)?;
     ensure!(line.contains("Forwarding from 127.0.0.1:18080"), "{line}");
     for _ in 0..3 {
         let answer = cluster.host.in_network(|| get("127.0.0.1:18080", "/version.txt", LIMIT))?;
@@ -231,7 +233,7 @@ fn delete(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     eventually("no process, device, mount, rule or cgroup of a pod", LIMIT, || {
         let left = cluster.host.left()?;
         let rules = cluster.host.run("nft", &["list", "ruleset"])?;
-        let processes = cluster.host.run("sh", &["-c", "pgrep -fc 'httpd|sleep 1' || true"])?;
+        let processes = cluster.host.run("sh", &["-c", "pgrep -fc '[h]ttpd -f|[s]leep 1$' || true"])?;
         ensure!(processes.trim() == "0", "processes: {processes}");
         ensure!(!left.links.iter().any(|link| link.contains('@')), "links: {:?}", left.links);
         ensure!(!left.mounts.iter().any(|mount| mount.contains("overlay") || mount.contains("merged") || mount.contains("rootfs")), "mounts: {:?}", left.mounts);

@@ -81,6 +81,8 @@ impl Host {
         let mut command = Command::new("nsenter");
         command
             .args(["--target", &self.pid.to_string(), "--net", "--mount", "--pid", "--wd=/", "--"])
+            // nsenter waits for a child in the process namespace; killing the one must end the other.
+            .args(["setpriv", "--pdeathsig", "KILL", "--"])
             .arg(program)
             .env("HOME", self.home())
             .env("KNARR_NAME", &self.name)

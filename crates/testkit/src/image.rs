@@ -78,18 +78,14 @@ impl Image {
 fn layer(busybox: &[u8], files: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     for dir in ["bin/", "etc/", "proc/", "sys/", "dev/", "tmp/", "www/", "root/", "home/"] {
-        let mut header = tar::Header::new_gnu();
+        let mut header = header(if dir == "tmp/" { 0o1777 } else { 0o755 }, 0);
         header.set_entry_type(tar::EntryType::Directory);
-        header.set_mode(if dir == "tmp/" { 0o1777 } else { 0o755 });
-        header.set_size(0);
         tar.append_data(&mut header, dir, std::io::empty())?;
     }
     append(&mut tar, "bin/busybox", busybox, 0o755)?;
     for applet in APPLETS {
-        let mut header = tar::Header::new_gnu();
+        let mut header = header(0o777, 0);
         header.set_entry_type(tar::EntryType::Symlink);
-        header.set_mode(0o777);
-        header.set_size(0);
         tar.append_link(&mut header, format!("bin/{applet}"), "busybox")?;
     }
     append(&mut tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000:web:/home:/bin/sh\n", 0o644)?;
@@ -101,10 +97,19 @@ fn layer(busybox: &[u8], files: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
 }
 
 fn append(tar: &mut tar::Builder<impl Write>, path: &str, contents: &[u8], mode: u32) -> anyhow::Result<()> {
+    let mut header = header(mode, contents.len() as u64);
+    tar.append_data(&mut header, path, contents).with_context(|| format!("failed to add {path}"))
+}
+
+/// A file of root's.
+fn header(mode: u32, size: u64) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_mode(mode);
-    header.set_size(contents.len() as u64);
-    tar.append_data(&mut header, path, contents).with_context(|| format!("failed to add {path}"))
+    header.set_size(size);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
 }
 
 fn descriptor(media_type: &str, contents: &[u8]) -> Value {

@@ -1,8 +1,11 @@
 //! CertificateSigningRequests: who asks is recorded, approving is apart from signing.
 
+use machinery::meta;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
+use super::cells::{age, duration, or_none};
+use super::value::{int, text};
 use crate::registry::admission::AdmissionContext;
 use crate::registry::strategy::Strategy;
 
@@ -72,6 +75,32 @@ impl Strategy for CertificateSigningRequest {
     fn selectable_field_names(&self) -> &'static [&'static str] {
         &["spec.signerName"]
     }
+
+    fn table_row(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
+        let spec = &object["spec"];
+        let lasts = int(spec, "expirationSeconds").map_or("<none>".to_owned(), duration);
+        Some(vec![
+            json!(meta::name(object)),
+            age(object, now),
+            json!(or_none(text(spec, "signerName"))),
+            json!(text(spec, "username")),
+            json!(lasts),
+            json!(state(object)),
+        ])
+    }
+}
+
+/// What became of the request.
+fn state(request: &Value) -> String {
+    let kinds = conditions(request).iter().map(|condition| text(condition, "type"));
+    let mut state: Vec<&str> = kinds.filter(|kind| ["Approved", "Denied", "Failed"].contains(kind)).collect();
+    if state.is_empty() {
+        state.push("Pending");
+    }
+    if !text(&request["status"], "certificate").is_empty() {
+        state.push("Issued");
+    }
+    state.join(",")
 }
 
 fn conditions(request: &Value) -> &[Value] {

@@ -171,7 +171,8 @@ pub(super) fn domain_prefixed_path(value: &str, path: &Path) -> Errors {
     if value.is_empty() {
         return vec![FieldError::required(path, "")];
     }
-    let Some((host, rest)) = value.split_once('/').filter(|(host, rest)| !host.is_empty() && !rest.is_empty())
+    let Some((host, rest)) =
+        value.split_once('/').filter(|(host, rest)| !host.is_empty() && !rest.is_empty())
     else {
         let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
         return vec![FieldError::invalid(path, value, detail)];

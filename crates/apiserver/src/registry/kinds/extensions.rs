@@ -24,21 +24,15 @@ pub(super) fn plain(group: &str, plural: &str, generic: Generic) -> Option<Plain
             complete: definition_defaults,
             prepare: definition_status,
             validate_create: definition_name,
-            row: Some(|object, _| {
-                vec![json!(meta::name(object)), json!(meta::creation_timestamp(object))]
-            }),
+            row: Some(|object, _| vec![json!(meta::name(object)), json!(meta::creation_timestamp(object))]),
             ..base
         },
-        ("flowcontrol.apiserver.k8s.io", "flowschemas") => Plain {
-            defaults: "spec.matchingPrecedence = 1000",
-            row: Some(flow_schema_row),
-            ..base
-        },
-        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => Plain {
-            defaults: LEVEL,
-            row: Some(level_row),
-            ..base
-        },
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => {
+            Plain { defaults: "spec.matchingPrecedence = 1000", row: Some(flow_schema_row), ..base }
+        }
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => {
+            Plain { defaults: LEVEL, row: Some(level_row), ..base }
+        }
         _ => return None,
     })
 }
@@ -120,7 +114,8 @@ fn definition_status(object: &mut Value) {
         .filter(|version| flag(version, "storage"))
         .map(|version| text(version, "name").to_owned())
         .collect();
-    let status = json!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": null, "storedVersions": stored});
+    let status =
+        json!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": null, "storedVersions": stored});
     put(object, "status", status);
 }
 
@@ -153,7 +148,8 @@ fn level_row(object: &Value, now: i64) -> Vec<Value> {
     let spec = &object["spec"];
     let limited = &spec["limited"];
     let queuing = &limited["limitResponse"]["queuing"];
-    let shown = |of: &Value, field: &str| json!(int(of, field).map_or("<none>".to_owned(), |n| n.to_string()));
+    let shown =
+        |of: &Value, field: &str| json!(int(of, field).map_or("<none>".to_owned(), |n| n.to_string()));
     vec![
         json!(meta::name(object)),
         json!(text(spec, "type")),

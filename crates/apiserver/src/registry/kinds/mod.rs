@@ -82,14 +82,15 @@ fn generic(group: &str, plural: &str) -> Generic {
         ),
         returns_deleted: matches!(
             (group, plural),
-            (
-                "",
-                "persistentvolumes"
-                    | "persistentvolumeclaims"
-                    | "podtemplates"
-                    | "resourcequotas"
-                    | "serviceaccounts"
-            )
+            ("storage.k8s.io", _)
+                | (
+                    "",
+                    "persistentvolumes"
+                        | "persistentvolumeclaims"
+                        | "podtemplates"
+                        | "resourcequotas"
+                        | "serviceaccounts"
+                )
         ),
         path_names: matches!(group, "rbac.authorization.k8s.io" | "apiregistration.k8s.io")
             || matches!(
@@ -124,7 +125,6 @@ fn must_name_version(group: &str, plural: &str) -> bool {
         | "apiextensions.k8s.io"
         | "apiregistration.k8s.io"
         | "coordination.k8s.io"
-        | "flowcontrol.apiserver.k8s.io"
         | "node.k8s.io"
         | "internal.apiserver.k8s.io" => true,
         "storage.k8s.io" => matches!(plural, "csinodes" | "csidrivers" | "volumeattachments"),

@@ -42,11 +42,9 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
             ..base
         },
         "csinodes" => Plain { row: Some(node_row), ..base },
-        "csistoragecapacities" => Plain {
-            immutable: &["/nodeTopology", "/storageClassName"],
-            row: Some(capacity_row),
-            ..base
-        },
+        "csistoragecapacities" => {
+            Plain { immutable: &["/nodeTopology", "/storageClassName"], row: Some(capacity_row), ..base }
+        }
         "volumeattachments" => Plain {
             validate: attachment,
             immutable: &["/spec"],
@@ -54,11 +52,9 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
             status: r#"{"attached":false}"#,
             ..base
         },
-        "volumeattributesclasses" => Plain {
-            immutable: &["/driverName", "/parameters"],
-            row: Some(attributes_row),
-            ..base
-        },
+        "volumeattributesclasses" => {
+            Plain { immutable: &["/driverName", "/parameters"], row: Some(attributes_row), ..base }
+        }
         _ => return None,
     })
 }
@@ -79,7 +75,8 @@ fn class(object: &Value) -> Errors {
 }
 
 fn class_update(object: &Value, old: &Value) -> Errors {
-    let changed = |field: &str| object.get(field).unwrap_or(&Value::Null) != old.get(field).unwrap_or(&Value::Null);
+    let changed =
+        |field: &str| object.get(field).unwrap_or(&Value::Null) != old.get(field).unwrap_or(&Value::Null);
     let mut errors: Errors = ["parameters", "provisioner", "reclaimPolicy"]
         .into_iter()
         .filter(|field| changed(field))
@@ -124,7 +121,8 @@ fn driver(object: &Value) -> Errors {
 
 fn driver_row(object: &Value, now: i64) -> Vec<Value> {
     let spec = &object["spec"];
-    let known = |field: &str| json!(spec.get(field).and_then(Value::as_bool).unwrap_or(field == "attachRequired"));
+    let known =
+        |field: &str| json!(spec.get(field).and_then(Value::as_bool).unwrap_or(field == "attachRequired"));
     let requests: Vec<&str> = list(spec, "tokenRequests").iter().map(|r| text(r, "audience")).collect();
     let modes = strings(spec, "volumeLifecycleModes");
     vec![

@@ -46,16 +46,10 @@ const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     let base = Plain::new(generic);
     Some(match plural {
-        "validatingwebhookconfigurations" => {
-            Plain { defaults: WEBHOOKS, validate, row: Some(row), ..base }
+        "validatingwebhookconfigurations" => Plain { defaults: WEBHOOKS, validate, row: Some(row), ..base },
+        "mutatingwebhookconfigurations" => {
+            Plain { defaults: WEBHOOKS, complete: reinvocation, validate, row: Some(row), ..base }
         }
-        "mutatingwebhookconfigurations" => Plain {
-            defaults: WEBHOOKS,
-            complete: reinvocation,
-            validate,
-            row: Some(row),
-            ..base
-        },
         "validatingadmissionpolicies" => {
             Plain { defaults: POLICY, row: Some(|o, now| policy_row(o, "validations", now)), ..base }
         }
@@ -193,7 +187,9 @@ fn url(url: &str, path: &Path) -> Errors {
 
 fn service(service: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
-    for (field, detail) in [("name", "service name is required"), ("namespace", "service namespace is required")] {
+    for (field, detail) in
+        [("name", "service name is required"), ("namespace", "service namespace is required")]
+    {
         if text(service, field).is_empty() {
             errors.push(FieldError::required(&path.child(field), detail));
         }
@@ -240,12 +236,7 @@ fn policy_row(object: &Value, rules: &str, now: i64) -> Vec<Value> {
     } else {
         "<unset>".to_owned()
     };
-    vec![
-        json!(meta::name(object)),
-        json!(list(&object["spec"], rules).len()),
-        json!(shown),
-        age(object, now),
-    ]
+    vec![json!(meta::name(object)), json!(list(&object["spec"], rules).len()), json!(shown), age(object, now)]
 }
 
 fn binding_row(object: &Value, now: i64) -> Vec<Value> {

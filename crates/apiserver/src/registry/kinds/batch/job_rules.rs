@@ -54,9 +54,9 @@ fn generated_selector(job: &Value) -> Errors {
         errors.extend(has_label(labels, uid_label, uid));
         errors.extend(has_label(labels, name_label, name));
     }
-    let expected = json!({UID_LABELS[0]: uid, UID_LABELS[1]: uid, NAME_LABELS[0]: name, NAME_LABELS[1]: name});
-    let matches =
-        LabelSelector::from_object(&spec["selector"]).map(|s| s.matches_map(expected.as_object()));
+    let expected =
+        json!({UID_LABELS[0]: uid, UID_LABELS[1]: uid, NAME_LABELS[0]: name, NAME_LABELS[1]: name});
+    let matches = LabelSelector::from_object(&spec["selector"]).map(|s| s.matches_map(expected.as_object()));
     if matches == Ok(false) {
         let at = Path::new("spec").child("selector");
         errors.push(FieldError::invalid(&at, spec["selector"].clone(), "`selector` not auto-generated"));
@@ -156,7 +156,8 @@ pub(super) fn validate_update(job: &Value, old: &Value) -> Errors {
     errors.extend(completions(job, old));
     errors.extend(check::immutable(job, old, "/spec/selector", &path.child("selector")));
     errors.extend(template(job, old));
-    for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+    for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+    {
         errors.extend(check::immutable(job, old, &format!("/spec/{field}"), &path.child(field)));
     }
     errors
@@ -225,7 +226,11 @@ pub(super) fn validate_status(job: &Value, old: &Value) -> Errors {
     let conditions = path.child("conditions");
     if is_condition_true(job, "Complete") && is_condition_true(job, "Failed") {
         let detail = "cannot set Complete=True and Failed=true conditions";
-        errors.push(FieldError::invalid(&conditions, map(job, "status").map_or(Value::Null, |s| s["conditions"].clone()), detail));
+        errors.push(FieldError::invalid(
+            &conditions,
+            map(job, "status").map_or(Value::Null, |s| s["conditions"].clone()),
+            detail,
+        ));
     }
     for kind in ["Failed", "Complete", "FailureTarget", "SuccessCriteriaMet"] {
         if is_condition_true(old, kind) && !is_condition_true(job, kind) {
@@ -234,9 +239,14 @@ pub(super) fn validate_status(job: &Value, old: &Value) -> Errors {
         }
     }
     for field in ["failed", "succeeded"] {
-        let (now, before) = (int(status, field).unwrap_or_default(), int(&old["status"], field).unwrap_or_default());
+        let (now, before) =
+            (int(status, field).unwrap_or_default(), int(&old["status"], field).unwrap_or_default());
         if now < before {
-            errors.push(FieldError::invalid(&path.child(field), now, format!("cannot decrease the {field} counter")));
+            errors.push(FieldError::invalid(
+                &path.child(field),
+                now,
+                format!("cannot decrease the {field} counter"),
+            ));
         }
     }
     errors

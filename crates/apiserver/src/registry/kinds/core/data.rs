@@ -117,7 +117,10 @@ fn validate_secret(object: &Value) -> Errors {
 fn by_type(secret: &Value, path: &Path) -> Errors {
     let data = &secret["data"];
     let missing = |keys: &[&str]| -> Errors {
-        keys.iter().filter(|key| !has(data, key)).map(|key| FieldError::required(&path.key(key), "")).collect()
+        keys.iter()
+            .filter(|key| !has(data, key))
+            .map(|key| FieldError::required(&path.key(key), ""))
+            .collect()
     };
     match text(secret, "type") {
         "kubernetes.io/service-account-token" => {

@@ -52,20 +52,20 @@ fn one_address(address: &Value, path: &Path) -> Errors {
     if !name.is_empty() {
         errors.extend(check::named(&path.child("hostname"), name, names::dns1123_label(name)));
     }
-    if let Ok(parsed) = ip.parse::<std::net::IpAddr>() {
-        let link_local = matches!(parsed, std::net::IpAddr::V4(v4) if v4.is_link_local());
-        let detail = if parsed.is_unspecified() {
-            "may not be unspecified (0.0.0.0 or ::)"
-        } else if parsed.is_loopback() {
-            "may not be in the loopback range (127.0.0.0/8, ::1/128)"
-        } else if link_local {
-            "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
-        } else {
-            return errors;
-        };
-        errors.push(FieldError::invalid(&at, ip, detail));
-    }
+    errors.extend(unreachable(ip, &at));
     errors
+}
+
+/// Addresses that mean something else on each machine. Upstream refuses those of the loopback, too, where a cluster of
+/// one machine may well live.
+fn unreachable(ip: &str, path: &Path) -> Option<FieldError> {
+    let parsed: std::net::IpAddr = ip.parse().ok()?;
+    let link_local = matches!(parsed, std::net::IpAddr::V4(v4) if v4.is_link_local());
+    if parsed.is_unspecified() {
+        return Some(FieldError::invalid(path, ip, "may not be unspecified (0.0.0.0 or ::)"));
+    }
+    let detail = "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
+    link_local.then(|| FieldError::invalid(path, ip, detail))
 }
 
 fn one_port(port: &Value, named: bool, path: &Path) -> Errors {

@@ -35,7 +35,11 @@ fn validate(event: &Value) -> Errors {
         (about, own) => about == own,
     };
     let path = Path::new("involvedObject").child("namespace");
-    if fits { Errors::new() } else { vec![FieldError::invalid(&path, about, "does not match event.namespace")] }
+    if fits {
+        Errors::new()
+    } else {
+        vec![FieldError::invalid(&path, about, "does not match event.namespace")]
+    }
 }
 
 /// The first of these fields that says something: names of the core group, and of `events.k8s.io`.

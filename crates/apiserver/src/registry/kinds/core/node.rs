@@ -139,4 +139,3 @@ fn row(node: &Value, now: i64) -> Vec<Value> {
         known("containerRuntimeVersion"),
     ]
 }
-

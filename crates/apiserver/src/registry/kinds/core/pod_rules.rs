@@ -66,11 +66,7 @@ fn tolerations(spec: &Value, before: &Value, path: &Path) -> Errors {
     let now: Vec<Value> = list(spec, "tolerations").iter().map(timeless).collect();
     let kept = list(before, "tolerations").iter().all(|old| now.contains(&timeless(old)));
     let detail = "existing toleration can not be modified except its tolerationSeconds";
-    if kept {
-        Errors::new()
-    } else {
-        vec![FieldError::forbidden(&path.child("tolerations"), detail)]
-    }
+    if kept { Errors::new() } else { vec![FieldError::forbidden(&path.child("tolerations"), detail)] }
 }
 
 /// Gates may only go.
@@ -80,7 +76,10 @@ fn gates(spec: &Value, before: &Value, path: &Path) -> Errors {
     new.map(|(i, gate)| {
         let at = path.child("schedulingGates").index(i).child("name");
         let name = text(gate, "name");
-        FieldError::forbidden(&at, format!("only deletion is allowed, but found new scheduling gate '{name}'"))
+        FieldError::forbidden(
+            &at,
+            format!("only deletion is allowed, but found new scheduling gate '{name}'"),
+        )
     })
     .collect()
 }
@@ -192,8 +191,7 @@ fn resize(pod: &Value, old: &Value, path: &Path) -> Errors {
         list(spec, "containers").iter().map(|container| amounts(&container["resources"])).collect()
     };
     if resources(&was) != resources(&now) {
-        let detail =
-            format!("only cpu and memory resources are mutable{}", check::difference(&was, &now));
+        let detail = format!("only cpu and memory resources are mutable{}", check::difference(&was, &now));
         errors.push(FieldError::forbidden(path, detail));
     }
     errors
@@ -202,7 +200,9 @@ fn resize(pod: &Value, old: &Value, path: &Path) -> Errors {
 /// Amounts, whether the maps that hold them are empty or absent.
 fn amounts(resources: &Value) -> Value {
     let fields = ["limits", "requests"].into_iter();
-    fields.filter_map(|field| Some((field.to_owned(), Value::Object(map(resources, field)?.clone())))).collect()
+    fields
+        .filter_map(|field| Some((field.to_owned(), Value::Object(map(resources, field)?.clone()))))
+        .collect()
 }
 
 /// What works but is likely a mistake (upstream `pkg/api/pod/warnings.go`).

@@ -56,12 +56,7 @@ pub(super) fn limit_range(generic: Generic) -> Plain {
 }
 
 pub(super) fn resource_quota(generic: Generic) -> Plain {
-    Plain {
-        validate: quota,
-        immutable: &["/spec/scopes"],
-        row: Some(quota_row),
-        ..Plain::new(generic)
-    }
+    Plain { validate: quota, immutable: &["/spec/scopes"], row: Some(quota_row), ..Plain::new(generic) }
 }
 
 /// What has a limit and no default request requests its default.
@@ -100,7 +95,8 @@ fn limits(object: &Value) -> Errors {
         let named: BTreeSet<&String> =
             all.into_iter().filter_map(|field| map(limit, field)).flat_map(Map::keys).collect();
         named.into_iter().for_each(|name| errors.extend(order(limit, name, &path)));
-        if kind == "PersistentVolumeClaim" && !has(&limit["min"], "storage") && !has(&limit["max"], "storage") {
+        if kind == "PersistentVolumeClaim" && !has(&limit["min"], "storage") && !has(&limit["max"], "storage")
+        {
             let detail = "either minimum or maximum storage value is required, but neither was provided";
             errors.push(FieldError::required(&path, detail));
         }

@@ -143,8 +143,7 @@ fn policies(spec: &Value, path: &Path) -> Errors {
     if let Some(port) = int(spec, "healthCheckNodePort").filter(|port| *port != 0)
         && (text(spec, "type") != "LoadBalancer" || external != "Local")
     {
-        let detail =
-            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         errors.push(FieldError::invalid(&path.child("healthCheckNodePort"), port, detail));
     }
     errors
@@ -185,7 +184,11 @@ pub(super) fn validate_update(service: &Value, old: &Value) -> Errors {
     }
     let path = Path::new("spec").child("clusterIPs").index(0);
     if now.is_empty() {
-        return vec![FieldError::invalid(&path, spec["clusterIPs"].clone(), "primary clusterIP can not be unset")];
+        return vec![FieldError::invalid(
+            &path,
+            spec["clusterIPs"].clone(),
+            "primary clusterIP can not be unset",
+        )];
     }
     vec![FieldError::invalid(&path, spec["clusterIPs"].clone(), "may not change once set")]
 }

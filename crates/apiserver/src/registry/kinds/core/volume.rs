@@ -118,9 +118,8 @@ fn source(spec: &Value, path: &Path) -> Errors {
     let Some((first, others)) = sources.split_first() else {
         return vec![FieldError::required(path, "must specify a volume type")];
     };
-    let more = |other: &&str| {
-        FieldError::forbidden(&path.child(other), "may not specify more than 1 volume type")
-    };
+    let more =
+        |other: &&str| FieldError::forbidden(&path.child(other), "may not specify more than 1 volume type");
     let mut errors: Errors = others.iter().map(more).collect();
     let (volume, at) = (&spec[*first], path.child(first));
     let fields: &[&str] = match *first {
@@ -135,7 +134,11 @@ fn source(spec: &Value, path: &Path) -> Errors {
         errors.push(FieldError::invalid(&at.child("path"), place, "must not contain '..'"));
     }
     let policy = text(spec, "persistentVolumeReclaimPolicy");
-    if *first == "hostPath" && place.trim_end_matches('/').is_empty() && !place.is_empty() && policy == "Recycle" {
+    if *first == "hostPath"
+        && place.trim_end_matches('/').is_empty()
+        && !place.is_empty()
+        && policy == "Recycle"
+    {
         let detail = "may not be 'recycle' for a hostPath mount of '/'";
         errors.push(FieldError::forbidden(&path.child("persistentVolumeReclaimPolicy"), detail));
     }

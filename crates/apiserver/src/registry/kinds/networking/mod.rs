@@ -63,10 +63,9 @@ fn class(object: &Value) -> Errors {
             &namespace,
             "`parameters.scope` is set to 'Cluster', so `parameters.namespace` may not be set",
         )),
-        "Namespace" if !namespaced => errors.push(FieldError::required(
-            &namespace,
-            "`parameters.scope` is set to 'Namespace'",
-        )),
+        "Namespace" if !namespaced => {
+            errors.push(FieldError::required(&namespace, "`parameters.scope` is set to 'Namespace'"))
+        }
         "Cluster" | "Namespace" => {}
         other => errors.push(FieldError::not_supported(&at.child("scope"), other, &SCOPES)),
     }

@@ -67,7 +67,8 @@ fn port(port: &Value, path: &Path) -> Errors {
     if has(port, "port") {
         errors.extend(check::port_or_name(first, &path.child("port")));
     } else if last.is_some() {
-        errors.push(FieldError::required(&path.child("port"), "must be specified when `endPort` is specified"));
+        errors
+            .push(FieldError::required(&path.child("port"), "must be specified when `endPort` is specified"));
     }
     match (first.as_i64(), last) {
         (Some(first), Some(last)) if last < first => {

@@ -101,16 +101,24 @@ fn ports(container: &Value, path: &Path) -> Errors {
     errors
 }
 
-/// A port of the host is given to one container only.
+/// A port of the host is given to one container only; on the network of the host, ports are those of the host.
 fn host_ports(spec: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
     let mut taken = BTreeSet::new();
+    let host_network = flag(spec, "hostNetwork");
     for (i, container) in list(spec, "containers").iter().enumerate() {
         for (j, port) in list(container, "ports").iter().enumerate() {
-            let Some(number) = int(port, "hostPort").filter(|p| *p != 0) else { continue };
-            if !taken.insert((text(port, "protocol"), text(port, "hostIP"), number)) {
-                let at = path.child("containers").index(i).child("ports").index(j).child("hostPort");
-                errors.push(FieldError::duplicate(&at, number));
+            let at = path.child("containers").index(i).child("ports").index(j);
+            let inner = int(port, "containerPort").unwrap_or_default();
+            let number = int(port, "hostPort").filter(|p| *p != 0);
+            if host_network && number.is_some_and(|number| number != inner) {
+                let detail = "must match `hostPort` when `hostNetwork` is true";
+                errors.push(FieldError::invalid(&at.child("containerPort"), inner, detail));
+            }
+            let Some(number) = number else { continue };
+            let key = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
+            if !taken.insert(key.clone()) {
+                errors.push(FieldError::duplicate(&at.child("hostPort"), key));
             }
         }
     }

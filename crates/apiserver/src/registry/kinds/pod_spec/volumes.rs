@@ -59,12 +59,17 @@ fn source(volume: &Value, path: &Path) -> Errors {
     let source = &volume[first.as_str()];
     errors.extend(match first.as_str() {
         "configMap" => check::required(source, "name", &at).into_iter().chain(files(source, &at)).collect(),
-        "secret" => check::required(source, "secretName", &at).into_iter().chain(files(source, &at)).collect(),
+        "secret" => {
+            check::required(source, "secretName", &at).into_iter().chain(files(source, &at)).collect()
+        }
         "downwardAPI" => files(source, &at),
         "hostPath" => host_path(source, &at),
         "projected" => projected(source, &at),
         "persistentVolumeClaim" => check::required(source, "claimName", &at).into_iter().collect(),
-        "nfs" => check::required(source, "server", &at).into_iter().chain(check::required(source, "path", &at)).collect(),
+        "nfs" => check::required(source, "server", &at)
+            .into_iter()
+            .chain(check::required(source, "path", &at))
+            .collect(),
         "csi" => check::required(source, "driver", &at).into_iter().collect(),
         "emptyDir" => has(source, "sizeLimit")
             .then(|| check::quantity(&source["sizeLimit"], &at.child("sizeLimit")).err())

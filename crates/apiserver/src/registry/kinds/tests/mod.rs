@@ -1,3 +1,67 @@
 //! What kinds default, refuse and print, driven through the registry in-process.
 
+mod defaults;
+mod odd;
 mod recorded;
+mod refusals;
+mod rows;
+mod updates;
+
+use serde_json::{Value, json};
+
+/// Differences between two documents as (pointer, wanted, had); missing and null are the same.
+fn compare(path: &str, want: &Value, have: &Value, found: &mut Vec<(String, Value, Value)>) {
+    match (want, have) {
+        (Value::Object(w), Value::Object(h)) => {
+            for key in w.keys().chain(h.keys().filter(|key| !w.contains_key(*key))) {
+                let at = format!("{path}/{}", key.replace('/', "~1"));
+                compare(&at, &want[key.as_str()], &have[key.as_str()], found);
+            }
+        }
+        (Value::Array(w), Value::Array(h)) if w.len() == h.len() => {
+            for (i, (w, h)) in w.iter().zip(h).enumerate() {
+                compare(&format!("{path}/{i}"), w, h, found);
+            }
+        }
+        _ if want != have => found.push((path.to_owned(), want.clone(), have.clone())),
+        _ => {}
+    }
+}
+
+/// A pod with one container, and these fields beside it.
+fn pod_with(spec: &Value) -> Value {
+    let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    for (field, value) in spec.as_object().into_iter().flatten() {
+        pod["spec"][field] = value.clone();
+    }
+    pod
+}
+
+/// A pod whose container has these fields.
+fn container_with(fields: &Value) -> Value {
+    let mut pod = pod_with(&json!({}));
+    for (field, value) in fields.as_object().into_iter().flatten() {
+        pod["spec"]["containers"][0][field] = value.clone();
+    }
+    pod
+}
+
+/// A workload with a template, and these fields in its specification.
+fn workload_with(fields: &Value) -> Value {
+    let mut object = json!({"metadata": {"name": "w"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    for (field, value) in fields.as_object().into_iter().flatten() {
+        object["spec"][field] = value.clone();
+    }
+    object
+}
+
+/// A Job with these fields in its specification.
+fn job_with(fields: &Value) -> Value {
+    let mut object = json!({"metadata": {"name": "j"}, "spec": {"template": {"spec": {
+        "containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}}}});
+    for (field, value) in fields.as_object().into_iter().flatten() {
+        object["spec"][field] = value.clone();
+    }
+    object
+}
