@@ -1,8 +1,6 @@
 //! The main job, end to end: start a cluster, deploy, look, reach, scale, roll, break, restart, delete, stop; with upstream's
 //! kubectl and real containers, on a host of the test's own.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -78,11 +76,17 @@ fn deploy(cluster: &Cluster<'_>) -> anyhow::Result<()> {
 
 fn look(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     let pods = cluster.kubectl("-n shop get pods -l app=web -o wide")?;
-    ensure!(pods.lines().filter(|l| l.contains("1/1") && l.contains("Running") && l.contains("10.")).count() == 3, "{pods}");
+    ensure!(
+        pods.lines().filter(|l| l.contains("1/1") && l.contains("Running") && l.contains("10.")).count() == 3,
+        "{pods}"
+    );
     let deployment = cluster.kubectl("-n shop get deployment web")?;
     ensure!(deployment.contains("3/3"), "{deployment}");
     let described = cluster.kubectl("-n shop describe deployment web")?;
-    ensure!(described.contains("3 desired | 3 updated | 3 total | 3 available | 0 unavailable"), "{described}");
+    ensure!(
+        described.contains("3 desired | 3 updated | 3 total | 3 available | 0 unavailable"),
+        "{described}"
+    );
     let described = cluster.kubectl("-n shop describe pod client")?;
     for event in ["Scheduled", "Pulled", "Created", "Started"] {
         ensure!(described.contains(event), "no {event} in {described}");
@@ -94,12 +98,8 @@ fn look(cluster: &Cluster<'_>) -> anyhow::Result<()> {
 fn logs(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     let pod = one_pod(cluster)?;
     let (name, address) = (text(&pod["metadata"]["name"]), text(&pod["status"]["podIP"]));
-    let mut follower = Killed(
-        cluster
-            .kubectl_command(&format!("-n shop logs -f {name}"))
-            .stdout(Stdio::piped())
-            .spawn()?,
-    );
+    let mut follower =
+        Killed(cluster.kubectl_command(&format!("-n shop logs -f {name}")).stdout(Stdio::piped()).spawn()?);
     let mut lines = BufReader::new(follower.0.stdout.take().context("no output")?).lines();
     let first = lines.next().context("no line")??;
     ensure!(first == format!("serving as {name}"), "{first}");
@@ -120,14 +120,19 @@ fn exec(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     for expected in ["/dev/pts/", "33 91", "code=7"] {
         ensure!(shown.contains(expected), "no {expected:?} in {shown:?}");
     }
-    let refused = cluster.kubectl("-n shop exec client -- false").err().map(|e| e.to_string()).unwrap_or_default();
+    let refused =
+        cluster.kubectl("-n shop exec client -- false").err().map(|e| e.to_string()).unwrap_or_default();
     ensure!(refused.contains("command terminated with exit code 1"), "{refused}");
     Ok(())
 }
 
 fn port_forward(cluster: &Cluster<'_>) -> anyhow::Result<()> {
-    let mut forward =
-        Killed(cluster.kubectl_command("-n shop port-forward service/web 18080:80").stdout(Stdio::piped()).spawn()?);
+    let mut forward = Killed(
+        cluster
+            .kubectl_command("-n shop port-forward service/web 18080:80")
+            .stdout(Stdio::piped())
+            .spawn()?,
+    );
     let mut line = String::new();
     // Held to the end: kubectl does not survive a closed output.
     let mut output = BufReader::new(forward.0.stdout.take().context("no output")?);
@@ -142,13 +147,19 @@ fn port_forward(cluster: &Cluster<'_>) -> anyhow::Result<()> {
 
 fn reach(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     for name in ["web", "web.shop", "web.shop.svc.cluster.local"] {
-        let said = cluster.kubectl(&format!("-n shop exec client -- wget -qO- http://{name}/config/greeting.txt"))?;
+        let said = cluster
+            .kubectl(&format!("-n shop exec client -- wget -qO- http://{name}/config/greeting.txt"))?;
         ensure!(said.trim() == "hello from a ConfigMap", "{name}: {said}");
     }
     let service = cluster.get("-n shop service web")?;
     let address = text(&service["spec"]["clusterIP"]);
-    for target in [format!("{address}:80"), format!("{}:{NODE_PORT}", Host::ADDRESS), format!("127.0.0.1:{NODE_PORT}")] {
-        let answer = cluster.host.in_network(|| get(&target, "/version.txt", LIMIT)).with_context(|| target.clone())?;
+    for target in
+        [format!("{address}:80"), format!("{}:{NODE_PORT}", Host::ADDRESS), format!("127.0.0.1:{NODE_PORT}")]
+    {
+        let answer = cluster
+            .host
+            .in_network(|| get(&target, "/version.txt", LIMIT))
+            .with_context(|| target.clone())?;
         ensure!(answer.status == 200 && answer.text() == "v1", "{target}: {answer:?}");
     }
     Ok(())
@@ -191,8 +202,14 @@ fn roll(cluster: &Cluster<'_>) -> anyhow::Result<()> {
         done.store(true, Ordering::Relaxed);
         rolled
     })?;
-    ensure!(failed.load(Ordering::Relaxed) == 0, "{failed:?} of {asked:?} requests failed during the rolling update");
-    ensure!(asked.load(Ordering::Relaxed) > 20, "only {asked:?} requests were made during the rolling update");
+    ensure!(
+        failed.load(Ordering::Relaxed) == 0,
+        "{failed:?} of {asked:?} requests failed during the rolling update"
+    );
+    ensure!(
+        asked.load(Ordering::Relaxed) > 20,
+        "only {asked:?} requests were made during the rolling update"
+    );
     let answer = cluster.host.in_network(|| get(&format!("{address}:80"), "/version.txt", LIMIT))?;
     ensure!(answer.text() == "v2", "{answer:?}");
     ensure!(cluster.kubectl("-n shop rollout history deployment/web")?.contains('2'));
@@ -204,7 +221,8 @@ fn break_container(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     until("a restarted container", LIMIT, || {
         let restarted = ready_pods(cluster)?.into_iter().find(|pod| {
             let status = &pod["status"]["containerStatuses"][0];
-            status["restartCount"].as_i64() == Some(1) && status["lastState"]["terminated"]["exitCode"].as_i64() == Some(137)
+            status["restartCount"].as_i64() == Some(1)
+                && status["lastState"]["terminated"]["exitCode"].as_i64() == Some(137)
         });
         Ok(restarted.map(drop))
     })?;
@@ -226,7 +244,8 @@ fn crash(cluster: &Cluster<'_>) -> anyhow::Result<()> {
 }
 
 fn delete(cluster: &Cluster<'_>) -> anyhow::Result<()> {
-    let volumes = |cluster: &Cluster<'_>| cluster.host.run("sh", &["-c", "grep -c pods/ /proc/self/mountinfo || true"]);
+    let volumes =
+        |cluster: &Cluster<'_>| cluster.host.run("sh", &["-c", "grep -c pods/ /proc/self/mountinfo || true"]);
     cluster.kubectl("delete namespace shop --timeout=60s")?;
     let gone = cluster.kubectl("get namespace shop").err().map(|e| e.to_string()).unwrap_or_default();
     ensure!(gone.contains("namespaces \"shop\" not found"), "{gone}");
@@ -236,7 +255,13 @@ fn delete(cluster: &Cluster<'_>) -> anyhow::Result<()> {
         let processes = cluster.host.run("sh", &["-c", "pgrep -fc '[h]ttpd -f|[s]leep 1$' || true"])?;
         ensure!(processes.trim() == "0", "processes: {processes}");
         ensure!(!left.links.iter().any(|link| link.contains('@')), "links: {:?}", left.links);
-        ensure!(!left.mounts.iter().any(|mount| mount.contains("overlay") || mount.contains("merged") || mount.contains("rootfs")), "mounts: {:?}", left.mounts);
+        ensure!(
+            !left.mounts.iter().any(|mount| mount.contains("overlay")
+                || mount.contains("merged")
+                || mount.contains("rootfs")),
+            "mounts: {:?}",
+            left.mounts
+        );
         ensure!(volumes(cluster)?.trim() == "0", "volumes are still mounted");
         ensure!(!rules.contains("30080"), "rules: {rules}");
         ensure!(!left.cgroups.iter().any(|cgroup| cgroup.contains("/pod")), "cgroups: {:?}", left.cgroups);
@@ -251,7 +276,8 @@ fn all_pods(cluster: &Cluster<'_>) -> anyhow::Result<Vec<Value>> {
 
 fn ready_pods(cluster: &Cluster<'_>) -> anyhow::Result<Vec<Value>> {
     let ready = |pod: &Value| {
-        pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["containerStatuses"][0]["ready"] == true
+        pod["metadata"]["deletionTimestamp"].is_null()
+            && pod["status"]["containerStatuses"][0]["ready"] == true
     };
     Ok(all_pods(cluster)?.into_iter().filter(ready).collect())
 }

@@ -101,7 +101,10 @@ impl<'a> Cluster<'a> {
     /// When the cluster does not run.
     pub fn pid(&self) -> anyhow::Result<String> {
         let status = self.knarr(&["status"])?;
-        let line = status.lines().find_map(|line| line.trim().strip_prefix("process")).context("no process in the status")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("process"))
+            .context("no process in the status")?;
         Ok(line.trim().to_owned())
     }
 }

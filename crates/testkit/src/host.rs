@@ -18,6 +18,7 @@ mount -t tmpfs tmpfs /run
 mount --bind "$HOST_DIR/var-lib" /var/lib
 ip link set lo up
 ip link add uplink type bridge
+ip link set uplink addrgenmode none
 ip address add 198.18.0.10/15 dev uplink
 ip link set uplink up
 touch "$HOST_DIR/ready"
@@ -104,7 +105,8 @@ impl Host {
     /// # Errors
     /// What `work` says, or that the network could not be entered.
     pub fn in_network<T: Send>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
-        let namespace = File::open(format!("/proc/{}/ns/net", self.pid)).context("failed to open the host's network")?;
+        let namespace =
+            File::open(format!("/proc/{}/ns/net", self.pid)).context("failed to open the host's network")?;
         let enter = move || {
             nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
             work()
@@ -122,10 +124,13 @@ impl Host {
             Ok(self.run(program, args)?.lines().map(|line| line.trim().to_owned()).collect())
         };
         Ok(Left {
-            processes: lines("sh", &["-c", "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done 2>/dev/null"])?
-                .into_iter()
-                .filter(|line| line.contains("knarr"))
-                .collect(),
+            processes: lines(
+                "sh",
+                &["-c", "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done 2>/dev/null"],
+            )?
+            .into_iter()
+            .filter(|line| line.contains("knarr"))
+            .collect(),
             mounts: lines("sh", &["-c", "cut -d' ' -f5 /proc/self/mountinfo"])?,
             links: lines("sh", &["-c", "ip -br link | cut -d' ' -f1"])?,
             routes: lines("ip", &["route", "show", "table", "all"])?,
@@ -149,7 +154,8 @@ pub struct Left {
 impl Drop for Host {
     fn drop(&mut self) {
         // The first process of a PID namespace takes all others with it.
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), nix::sys::signal::Signal::SIGKILL);
+        let _ =
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), nix::sys::signal::Signal::SIGKILL);
         let _ = self.init.kill();
         let _ = self.init.wait();
         let left = cgroups(&self.name);
@@ -164,7 +170,8 @@ impl Drop for Host {
 
 /// Runs a command to its end.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
-    let Output { status, stdout, stderr } = command.output().with_context(|| format!("failed to run {command:?}"))?;
+    let Output { status, stdout, stderr } =
+        command.output().with_context(|| format!("failed to run {command:?}"))?;
     let text = String::from_utf8_lossy(&stdout).into_owned();
     if !status.success() {
         bail!("{command:?}: {status}\n{text}{}", String::from_utf8_lossy(&stderr));

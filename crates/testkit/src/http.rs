@@ -43,9 +43,16 @@ pub fn get(address: &str, path: &str, limit: Duration) -> anyhow::Result<Respons
 ///
 /// # Errors
 /// See [`get`].
-pub fn request(address: &str, method: &str, path: &str, body: &[u8], limit: Duration) -> anyhow::Result<Response> {
+pub fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    body: &[u8],
+    limit: Duration,
+) -> anyhow::Result<Response> {
     let target = address.to_socket_addrs()?.next().context("no address")?;
-    let mut stream = TcpStream::connect_timeout(&target, limit).with_context(|| format!("failed to connect to {address}"))?;
+    let mut stream = TcpStream::connect_timeout(&target, limit)
+        .with_context(|| format!("failed to connect to {address}"))?;
     stream.set_read_timeout(Some(limit))?;
     let head = format!(
         "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",

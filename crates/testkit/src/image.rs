@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 const BUSYBOX: &str = "/bin/busybox";
 /// The commands of busybox that tests call by name.
 const APPLETS: &[&str] = &[
-    "cat", "date", "env", "echo", "false", "grep", "hostname", "httpd", "id", "kill", "ls", "mkdir", "mount", "nc", "nslookup",
-    "printf", "ps", "pwd", "rm", "seq", "sh", "sleep", "stat", "stty", "tail", "test", "touch", "tr", "true", "tty", "wget", "wc",
+    "cat", "date", "env", "echo", "false", "grep", "hostname", "httpd", "id", "kill", "ls", "mkdir", "mount",
+    "nc", "nslookup", "printf", "ps", "pwd", "rm", "seq", "sh", "sleep", "stat", "stty", "tail", "test",
+    "touch", "tr", "true", "tty", "wget", "wc",
 ];
 
 /// An image of one layer: its blobs and what names them.
@@ -27,7 +28,8 @@ pub struct Image {
 /// # Errors
 /// When busybox is not installed.
 pub fn busybox(files: &[(&str, &str)]) -> anyhow::Result<Image> {
-    let binary = std::fs::read(BUSYBOX).with_context(|| format!("{BUSYBOX} is missing: install busybox-static"))?;
+    let binary =
+        std::fs::read(BUSYBOX).with_context(|| format!("{BUSYBOX} is missing: install busybox-static"))?;
     let layer = layer(&binary, files)?;
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&layer)?;
@@ -65,7 +67,8 @@ impl Image {
         let mut put = |name: &str, contents: &[u8]| append(&mut archive, name, contents, 0o644);
         put("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", &self.manifest);
-        entry["annotations"] = json!({"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference});
+        entry["annotations"] =
+            json!({"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference});
         put("index.json", &serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [entry]}))?)?;
         for (digest, contents) in &self.blobs {
             put(&format!("blobs/{}", digest.replace(':', "/")), contents)?;
@@ -88,7 +91,12 @@ fn layer(busybox: &[u8], files: &[(&str, &str)]) -> anyhow::Result<Vec<u8>> {
         header.set_entry_type(tar::EntryType::Symlink);
         tar.append_link(&mut header, format!("bin/{applet}"), "busybox")?;
     }
-    append(&mut tar, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000:web:/home:/bin/sh\n", 0o644)?;
+    append(
+        &mut tar,
+        "etc/passwd",
+        b"root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000:web:/home:/bin/sh\n",
+        0o644,
+    )?;
     append(&mut tar, "etc/group", b"root:x:0:\nweb:x:1000:\nextra:x:2000:web\n", 0o644)?;
     for (path, contents) in files {
         append(&mut tar, path.trim_start_matches('/'), contents.as_bytes(), 0o755)?;

@@ -30,5 +30,9 @@ fn clients() -> anyhow::Result<PathBuf> {
 fn fetch() -> anyhow::Result<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../script/clients");
     let printed = crate::host::output(&mut std::process::Command::new(script))?;
-    printed.lines().last().map(|line| PathBuf::from(line.trim())).context("script/clients printed no directory")
+    printed
+        .lines()
+        .last()
+        .map(|line| PathBuf::from(line.trim()))
+        .context("script/clients printed no directory")
 }

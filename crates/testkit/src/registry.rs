@@ -60,7 +60,8 @@ impl<'a> Registry<'a> {
                 let location = begun.header("location").context("the registry gave no upload location")?;
                 let path = location.find("/v2/").map_or(location, |at| &location[at..]);
                 let joint = if path.contains('?') { '&' } else { '?' };
-                let done = request(ADDRESS, "PUT", &format!("{path}{joint}digest={digest}"), contents, LIMIT)?;
+                let done =
+                    request(ADDRESS, "PUT", &format!("{path}{joint}digest={digest}"), contents, LIMIT)?;
                 ensure!(done.status == 201, "blob refused: {} {}", done.status, done.text());
             }
             Ok(())

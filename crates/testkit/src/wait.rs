@@ -7,7 +7,11 @@ use anyhow::bail;
 const POLL: Duration = Duration::from_millis(25);
 
 /// Calls `look` until it answers `Some`, at most for `limit`. The error names what was waited for and what was seen last.
-pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
     let deadline = Instant::now() + limit;
     loop {
         let seen = match look() {
@@ -23,6 +27,10 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> anyhow::R
 }
 
 /// [`until`] for a condition with no result.
-pub fn eventually(what: &str, limit: Duration, mut look: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+pub fn eventually(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
     until(what, limit, || look().map(|done| done.then_some(())))
 }

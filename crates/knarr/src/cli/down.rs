@@ -43,7 +43,10 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("failed to remove {}", paths.data.display()))?;
         progress.step("data removed");
     } else {
-        say(&format!("Objects and images stay in {}; knarr up brings them back, --purge deletes them.", paths.data.display()));
+        say(&format!(
+            "Objects and images stay in {}; knarr up brings them back, --purge deletes them.",
+            paths.data.display()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

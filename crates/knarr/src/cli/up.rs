@@ -64,7 +64,9 @@ fn foreground(options: &Options, paths: &Paths, settings: &Settings) -> anyhow::
         Milestone::NodeReady { kubeconfig, merged } => {
             progress.step("node ready");
             if let Some(file) = merged {
-                say(&format!("\nContext {name:?} is in {file} and current. Or: export KUBECONFIG={kubeconfig}"));
+                say(&format!(
+                    "\nContext {name:?} is in {file} and current. Or: export KUBECONFIG={kubeconfig}"
+                ));
             } else {
                 say(&format!("\nexport KUBECONFIG={kubeconfig}"));
             }
@@ -116,7 +118,11 @@ fn log_to(paths: &Paths) -> anyhow::Result<()> {
 
 fn open_log(paths: &Paths) -> anyhow::Result<File> {
     let file = paths.log();
-    File::options().create(true).append(true).open(&file).with_context(|| format!("failed to open {}", file.display()))
+    File::options()
+        .create(true)
+        .append(true)
+        .open(&file)
+        .with_context(|| format!("failed to open {}", file.display()))
 }
 
 /// Starts the same command in the background and shows its progress until it is ready.

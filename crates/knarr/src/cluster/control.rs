@@ -79,7 +79,11 @@ pub(super) struct Controlled {
 }
 
 /// Answers requests until the token is cancelled.
-pub(super) async fn serve(socket: PathBuf, controlled: Controlled, token: CancellationToken) -> anyhow::Result<()> {
+pub(super) async fn serve(
+    socket: PathBuf,
+    controlled: Controlled,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
     // Left by a run that was killed; the caller holds the cluster's lock.
     let _ = std::fs::remove_file(&socket);
     let listener = tokio::net::UnixListener::bind(&socket)
@@ -104,7 +108,9 @@ async fn answer(mut stream: tokio::net::UnixStream, controlled: &Controlled) -> 
     let limited = tokio::io::AsyncReadExt::take(read, REQUEST_BYTES_MAX);
     tokio::io::BufReader::new(limited).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
-        Ok(request) => carry_out(request, controlled).await.map_or_else(|e| Answer::Error(e.to_string()), Answer::Ok),
+        Ok(request) => {
+            carry_out(request, controlled).await.map_or_else(|e| Answer::Error(e.to_string()), Answer::Ok)
+        }
         Err(error) => Answer::Error(format!("not a request: {error}")),
     };
     let mut text = serde_json::to_vec(&answer)?;

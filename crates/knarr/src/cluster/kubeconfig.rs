@@ -50,7 +50,8 @@ impl Kubeconfig {
         let Some(mut config) = read_config(&file)? else { return Ok(()) };
         remove(&mut config, name);
         if LISTS.iter().all(|list| config[*list].as_array().is_none_or(Vec::is_empty)) {
-            return std::fs::remove_file(&file).with_context(|| format!("failed to remove {}", file.display()));
+            return std::fs::remove_file(&file)
+                .with_context(|| format!("failed to remove {}", file.display()));
         }
         write_config(&file, &config)
     }

@@ -37,9 +37,9 @@ fn outgoing_address() -> Option<IpAddr> {
 }
 
 fn first_global_address() -> Option<IpAddr> {
-    all_addresses()
-        .into_iter()
-        .find(|a| matches!(a, IpAddr::V4(v4) if !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified()))
+    all_addresses().into_iter().find(
+        |a| matches!(a, IpAddr::V4(v4) if !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified()),
+    )
 }
 
 /// Port of the kubelet's server: upstream's, or any free one when another cluster has it.
@@ -57,7 +57,8 @@ pub(super) const DEMO_IMAGE: &str = "knarr.local/demo";
 
 /// Configuration of the container runtime.
 pub(super) fn runtime_config(paths: &Paths) -> container::EmbeddedConfig {
-    let mut config = container::EmbeddedConfig::new(paths.containers(), &paths.run, format!("knarr/{}", paths.name));
+    let mut config =
+        container::EmbeddedConfig::new(paths.containers(), &paths.run, format!("knarr/{}", paths.name));
     config.builtin_images.push(container::BuiltinImage {
         repository: DEMO_IMAGE.to_owned(),
         entrypoint: ["/knarr", "demo"].map(str::to_owned).to_vec(),
@@ -83,7 +84,8 @@ pub(super) fn cni_config(paths: &Paths, settings: &Settings) -> anyhow::Result<n
 /// Removes everything a cluster that no longer runs has left on the machine: containers, network, mounts, cgroups.
 pub(crate) fn cleanup(paths: &Paths, settings: &Settings) -> anyhow::Result<()> {
     container::cleanup(&runtime_config(paths)).context("failed to remove containers")?;
-    let network = network::cleanup::Config { cluster: settings.name.clone(), cni: cni_config(paths, settings)? };
+    let network =
+        network::cleanup::Config { cluster: settings.name.clone(), cni: cni_config(paths, settings)? };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(network::cleanup(&network)).context("failed to remove the pod network")?;
     unmount_below(&paths.kubelet()).context("failed to unmount volumes")?;

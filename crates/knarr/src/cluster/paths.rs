@@ -22,7 +22,9 @@ impl Paths {
             bail!("cluster name {name:?} cannot be used: {problem}");
         }
         let data = match data {
-            Some(dir) => std::path::absolute(dir).with_context(|| format!("failed to resolve {}", dir.display()))?,
+            Some(dir) => {
+                std::path::absolute(dir).with_context(|| format!("failed to resolve {}", dir.display()))?
+            }
             None => Path::new("/var/lib/knarr").join(name),
         };
         Ok(Self { name: name.to_owned(), data, run: Path::new("/run/knarr").join(name) })

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -64,7 +64,12 @@ impl Pki {
     }
 
     /// A certificate for a server under these names and addresses. Made anew at each start: addresses change.
-    pub(crate) fn server(&self, common_name: &str, names: &[String], addresses: &[IpAddr]) -> anyhow::Result<Identity> {
+    pub(crate) fn server(
+        &self,
+        common_name: &str,
+        names: &[String],
+        addresses: &[IpAddr],
+    ) -> anyhow::Result<Identity> {
         let mut params = leaf(common_name, None, ExtendedKeyUsagePurpose::ServerAuth);
         for name in names {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
@@ -85,15 +90,22 @@ impl Pki {
     }
 
     /// TLS for a server of this cluster: a client may show a certificate of the authority, and must when `require_client`.
-    pub(crate) fn server_tls(&self, identity: &Identity, require_client: bool) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    pub(crate) fn server_tls(
+        &self,
+        identity: &Identity,
+        require_client: bool,
+    ) -> anyhow::Result<Arc<rustls::ServerConfig>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = rustls::RootCertStore::empty();
         for cert in CertificateDer::pem_slice_iter(self.ca_pem.as_bytes()) {
             roots.add(cert.map_err(|e| anyhow!("the authority's certificate is damaged: {e}"))?)?;
         }
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-        let verifier = if require_client { verifier.build()? } else { verifier.allow_unauthenticated().build()? };
-        let chain = CertificateDer::pem_slice_iter(identity.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let verifier =
+            if require_client { verifier.build()? } else { verifier.allow_unauthenticated().build()? };
+        let chain =
+            CertificateDer::pem_slice_iter(identity.cert_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())?;
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -161,7 +173,6 @@ pub(super) fn write_secret(file: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test")]
 mod tests {
     use super::*;
 

@@ -27,16 +27,23 @@ fn programs(path: &std::ffi::OsStr) -> anyhow::Result<()> {
         .chain(["/usr/sbin".into(), "/sbin".into()])
         .any(|dir: std::path::PathBuf| dir.join("nft").is_file());
     if !found {
-        bail!("the program nft is missing, which loads the Service rules into the kernel; try: apt-get install nftables");
+        bail!(
+            "the program nft is missing, which loads the Service rules into the kernel; try: apt-get install nftables"
+        );
     }
     Ok(())
 }
 
 fn kernel(filesystems: &str, cgroup: &Path) -> anyhow::Result<()> {
     if !filesystems.lines().any(|line| line.split_whitespace().last() == Some("overlay")) {
-        bail!("the kernel has no overlayfs, which containers' file systems are made of; try: modprobe overlay");
+        bail!(
+            "the kernel has no overlayfs, which containers' file systems are made of; try: modprobe overlay"
+        );
     }
-    if !cgroup.join("cgroup.controllers").exists() && !cgroup.join("memory").exists() && !cgroup.join("unified").exists() {
+    if !cgroup.join("cgroup.controllers").exists()
+        && !cgroup.join("memory").exists()
+        && !cgroup.join("unified").exists()
+    {
         bail!("no cgroups are mounted at {}; mount the cgroup file systems first", cgroup.display());
     }
     Ok(())

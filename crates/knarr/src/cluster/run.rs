@@ -11,8 +11,8 @@ use client::kube;
 use futures::StreamExt;
 use ipnet::Ipv4Net;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use store::Store;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::control::{self, Controlled};
@@ -65,7 +65,8 @@ pub(crate) fn run(paths: &Paths, settings: &Settings, report: impl Fn(Milestone)
 /// Held while the cluster runs: two programs on one data directory would destroy it.
 fn lock(paths: &Paths) -> anyhow::Result<nix::fcntl::Flock<std::fs::File>> {
     let file = paths.data.join("lock");
-    let handle = std::fs::File::create(&file).with_context(|| format!("failed to create {}", file.display()))?;
+    let handle =
+        std::fs::File::create(&file).with_context(|| format!("failed to create {}", file.display()))?;
     nix::fcntl::Flock::lock(handle, nix::fcntl::FlockArg::LockExclusiveNonblock)
         .map_err(|_| anyhow::anyhow!("another knarr uses the data directory {}", paths.data.display()))
 }
@@ -92,7 +93,11 @@ struct Cluster<'a> {
 
 impl<'a> Cluster<'a> {
     /// Opens store and certificates, starts the API server, then everything that is its client.
-    async fn build(paths: &'a Paths, settings: &'a Settings, report: &impl Fn(Milestone)) -> anyhow::Result<Self> {
+    async fn build(
+        paths: &'a Paths,
+        settings: &'a Settings,
+        report: &impl Fn(Milestone),
+    ) -> anyhow::Result<Self> {
         let pki = Pki::open(&paths.pki())?;
         report(Milestone::Step("certificates"));
         let store = Arc::new(store::Embedded::open(&paths.store(), store::Options::default())?);
@@ -205,8 +210,10 @@ impl<'a> Cluster<'a> {
             node_name: settings.node_name.clone(),
         };
         // Publishing the DNS Service is an add-on manager's work, with an administrator's rights.
-        let (reader, publisher) =
-            (self.clients.of_controller("kube-dns"), self.clients.of("system:addon-manager", &["system:masters"]));
+        let (reader, publisher) = (
+            self.clients.of_controller("kube-dns"),
+            self.clients.of("system:addon-manager", &["system:masters"]),
+        );
         self.supervisor.spawn("dns", move |token| {
             let serve = network::dns::run(config.clone(), reader.clone(), token);
             let (publication, publisher) = (publication.clone(), publisher.clone());
@@ -232,9 +239,11 @@ impl<'a> Cluster<'a> {
             "data": self.paths.data,
             "kubeconfig": self.paths.kubeconfig(),
         });
-        let controlled = Controlled { runtime: self.runtime.clone(), stop: self.asked_to_stop.clone(), facts };
+        let controlled =
+            Controlled { runtime: self.runtime.clone(), stop: self.asked_to_stop.clone(), facts };
         let socket = self.paths.control();
-        self.supervisor.spawn("control", move |token| control::serve(socket.clone(), controlled.clone(), token));
+        self.supervisor
+            .spawn("control", move |token| control::serve(socket.clone(), controlled.clone(), token));
     }
 
     fn node_client(&self) -> kube::Client {
@@ -244,7 +253,8 @@ impl<'a> Cluster<'a> {
     fn kubelet(&self) -> anyhow::Result<kubelet::Config> {
         let settings = self.settings;
         let names = vec![settings.node_name.clone()];
-        let identity = self.pki.server(&format!("system:node:{}", settings.node_name), &names, &[self.address])?;
+        let identity =
+            self.pki.server(&format!("system:node:{}", settings.node_name), &names, &[self.address])?;
         let tls = self.pki.server_tls(&identity, true)?;
         let (root, logs) = (self.paths.kubelet(), self.paths.pod_logs());
         let mut config = kubelet::Config::new(&settings.node_name, self.address, root, logs, tls);
@@ -258,7 +268,8 @@ impl<'a> Cluster<'a> {
 
     /// Tells when the node is ready, then waits for the end.
     async fn serve(&mut self, report: &impl Fn(Milestone)) -> anyhow::Result<Ending> {
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let stop = self.asked_to_stop.clone();
         let ready = self.node_ready();
         tokio::pin!(ready);
@@ -290,7 +301,9 @@ impl<'a> Cluster<'a> {
             let mut changes = std::pin::pin!(kube::runtime::watcher(nodes, config).boxed());
             while let Some(change) = changes.next().await {
                 let object = match change {
-                    Ok(kube::runtime::watcher::Event::Apply(n) | kube::runtime::watcher::Event::InitApply(n)) => n,
+                    Ok(
+                        kube::runtime::watcher::Event::Apply(n) | kube::runtime::watcher::Event::InitApply(n),
+                    ) => n,
                     Ok(_) => continue,
                     Err(error) => {
                         tracing::warn!("waiting for the node: {error}");
@@ -347,21 +360,28 @@ async fn listen(
     pki: &Pki,
     address: IpAddr,
 ) -> anyhow::Result<tokio::task::JoinHandle<std::io::Result<()>>> {
-    let mut names: Vec<String> = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned).to_vec();
+    let mut names: Vec<String> = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+        .map(str::to_owned)
+        .to_vec();
     names.push(format!("kubernetes.default.svc.{}", settings.cluster_domain));
     names.push(settings.node_name.clone());
     let mut addresses = node::all_addresses();
     addresses.extend([address, settings.api_service_ip(), IpAddr::V4(settings.gateway())]);
     let tls = pki.server_tls(&pki.server("kube-apiserver", &names, &addresses)?, false)?;
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, settings.port))
-        .await
-        .with_context(|| format!("port {} cannot be used for the API server; choose another with --port", settings.port))?;
+    let listener =
+        tokio::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, settings.port)).await.with_context(|| {
+            format!("port {} cannot be used for the API server; choose another with --port", settings.port)
+        })?;
     let server = server.clone();
     Ok(tokio::spawn(async move { server.serve(listener, tls).await }))
 }
 
 /// Writes the cluster's own kubeconfig and merges it into the user's; a user's file that cannot be changed is left alone.
-fn write_kubeconfig(paths: &Paths, settings: &Settings, pki: &Pki) -> anyhow::Result<(String, Option<String>)> {
+fn write_kubeconfig(
+    paths: &Paths,
+    settings: &Settings,
+    pki: &Pki,
+) -> anyhow::Result<(String, Option<String>)> {
     let admin = pki.client("kubernetes-admin", Some("system:masters"))?;
     let server = format!("https://127.0.0.1:{}", settings.port);
     let kubeconfig = Kubeconfig::new(&settings.name, server, &pki.ca_pem, admin);

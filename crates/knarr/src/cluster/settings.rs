@@ -39,7 +39,10 @@ impl Settings {
             Err(error) => return Err(error).with_context(|| format!("failed to read {}", file.display())),
         };
         let settings = serde_json::from_slice(&text).with_context(|| {
-            format!("{} is not a cluster's settings; move it away or choose another --data-dir", file.display())
+            format!(
+                "{} is not a cluster's settings; move it away or choose another --data-dir",
+                file.display()
+            )
         })?;
         Ok(Some(settings))
     }
@@ -102,7 +105,8 @@ fn hash(name: &str) -> u32 {
 }
 
 fn nth_address(cidr: &str, n: u32) -> Ipv4Addr {
-    let base = cidr.split('/').next().and_then(|a| a.parse::<Ipv4Addr>().ok()).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let base =
+        cidr.split('/').next().and_then(|a| a.parse::<Ipv4Addr>().ok()).unwrap_or(Ipv4Addr::UNSPECIFIED);
     Ipv4Addr::from_bits(base.to_bits().wrapping_add(n))
 }
 

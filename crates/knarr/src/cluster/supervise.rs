@@ -41,7 +41,9 @@ impl Supervisor {
                     return;
                 }
                 match outcome {
-                    Ok(Ok(())) => tracing::warn!(component = name, "component ended early; starting it again"),
+                    Ok(Ok(())) => {
+                        tracing::warn!(component = name, "component ended early; starting it again")
+                    }
                     Ok(Err(error)) => tracing::error!(component = name, "component failed: {error:#}"),
                     Err(_) => tracing::error!(component = name, "component panicked; starting it again"),
                 }

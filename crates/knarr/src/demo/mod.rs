@@ -102,7 +102,11 @@ fn route(state: &State, method: &Method, path: &str, query: &str) -> Answer {
 }
 
 fn probe(probe: &Probe) -> Answer {
-    if probe.check() { text(StatusCode::OK, "ok") } else { text(StatusCode::INTERNAL_SERVER_ERROR, "failing on demand") }
+    if probe.check() {
+        text(StatusCode::OK, "ok")
+    } else {
+        text(StatusCode::INTERNAL_SERVER_ERROR, "failing on demand")
+    }
 }
 
 /// `fail=always`, `fail=never` or `fail=N` for the next N answers.

@@ -29,7 +29,9 @@ pub(super) fn overview(state: &State) -> String {
             let _ = write!(rows, "<tr><th>{label}</th><td><code>{}</code></td></tr>", escape(value));
         }
     }
-    for (label, path, probe) in [("Liveness", "/healthy", &state.healthy), ("Readiness", "/ready", &state.ready)] {
+    for (label, path, probe) in
+        [("Liveness", "/healthy", &state.healthy), ("Readiness", "/ready", &state.ready)]
+    {
         let _ = write!(rows, "<tr><th>{label}</th><td>{} {}</td></tr>", probe.describe(), buttons(path));
     }
     format!(
@@ -61,8 +63,9 @@ fn colour(version: &str) -> String {
 
 /// One variable a line, sorted.
 pub(super) fn environment() -> String {
-    let mut lines: Vec<String> =
-        std::env::vars_os().map(|(k, v)| format!("{}={}", k.to_string_lossy(), v.to_string_lossy())).collect();
+    let mut lines: Vec<String> = std::env::vars_os()
+        .map(|(k, v)| format!("{}={}", k.to_string_lossy(), v.to_string_lossy()))
+        .collect();
     lines.sort();
     lines.join("\n")
 }
@@ -77,7 +80,10 @@ pub(super) fn file_or_directory(path: &Path) -> io::Result<String> {
         return Ok(names.join("\n"));
     }
     let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(std::fs::File::open(path)?, FILE_BYTES_MAX as u64), &mut bytes)?;
+    io::Read::read_to_end(
+        &mut io::Read::take(std::fs::File::open(path)?, FILE_BYTES_MAX as u64),
+        &mut bytes,
+    )?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

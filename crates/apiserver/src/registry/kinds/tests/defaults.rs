@@ -79,7 +79,6 @@ fn cases() -> Vec<Case> {
         (JOBS, job_with(&failing), "/spec/podReplacementPolicy", json!("Failed")),
         (JOBS, job_with(&failing), "/spec/podFailurePolicy/rules/0/onPodConditions/0/status", json!("True")),
         (JOBS, job_with(&json!({"parallelism": 2})), "/spec/completions", json!(null)),
-        (scalers, scaler.clone(), "/spec/metrics/0/resource/target/averageUtilization", json!(80)),
     ]
 }
 
@@ -88,6 +87,7 @@ fn others() -> Vec<Case> {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}});
     let scalers = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
     vec![
+        (scalers, scaler.clone(), "/spec/metrics/0/resource/target/averageUtilization", json!(80)),
         (
             scalers,
             scaler.clone(),
