@@ -3,6 +3,8 @@
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Tests of containers and networks need root; building does not.
+RUNNER := CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
 
 .PHONY: up test build bench check
 
@@ -17,7 +19,7 @@ build:
 ## Runs every test: unit, integration and, as root, end-to-end with real containers.
 test:
 	$(SUDO) script/setup test
-	$(CARGO) test --workspace
+	$(if $(SUDO),$(RUNNER)="sudo --preserve-env") $(CARGO) test --workspace
 
 ## Formatting and lints, as the tests' machine wants them.
 check:

@@ -189,7 +189,11 @@ fn cgroups(name: &str) -> BTreeSet<String> {
     fn walk(dir: &Path, wanted: &str, inside: bool, found: &mut BTreeSet<String>) {
         let Ok(entries) = std::fs::read_dir(dir) else { return };
         for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
-            let here = inside || entry.file_name() == wanted;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            // Clusters side by side on one host add to its name.
+            let here = inside
+                || name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
             if here {
                 found.insert(entry.path().display().to_string());
             }

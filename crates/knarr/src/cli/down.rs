@@ -31,6 +31,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let Some(settings) = Settings::load(&paths)? else {
         bail!("there is no cluster {:?} in {}", paths.name, paths.data.display());
     };
+    cluster::require_root("down")?;
     let progress = Progress::begin();
     if stop(&paths)? {
         progress.step("cluster stopped");

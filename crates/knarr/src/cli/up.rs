@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::IpAddr;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
@@ -37,7 +38,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<ExitCode> {
     let paths = options.cluster.paths()?;
     refuse_if_running(&paths)?;
     let settings = settings(&options, &paths)?;
-    cluster::preflight(&settings)?;
+    cluster::preflight(&paths, &settings)?;
     create_directories(&paths)?;
     if options.detach {
         return detach(&options, &paths);
@@ -91,15 +92,25 @@ fn refuse_if_running(paths: &Paths) -> anyhow::Result<()> {
 /// What the cluster was started with before, or new settings; a port given now wins.
 fn settings(options: &Options, paths: &Paths) -> anyhow::Result<Settings> {
     if let Some(mut settings) = Settings::load(paths)? {
-        if settings.name != paths.name {
-            bail!("{} holds cluster {:?}, not {:?}", paths.data.display(), settings.name, paths.name);
-        }
         settings.port = options.port.unwrap_or(settings.port);
         return Ok(settings);
     }
     let hostname = nix::unistd::gethostname().context("failed to read the host's name")?;
     let hostname = hostname.to_string_lossy().to_lowercase();
-    Ok(Settings::new(&paths.name, options.port.unwrap_or(DEFAULT_PORT), &hostname))
+    Ok(Settings::new(&paths.name, options.port.unwrap_or(DEFAULT_PORT), &hostname, &taken(paths)))
+}
+
+/// Addresses that the ranges of a new cluster must not hold: the machine's, and those of clusters kept beside this one.
+fn taken(paths: &Paths) -> Vec<IpAddr> {
+    let mut taken = cluster::all_addresses();
+    let beside = paths.data.parent().and_then(|dir| std::fs::read_dir(dir).ok());
+    for entry in beside.into_iter().flatten().flatten() {
+        let other = Paths::new(&entry.file_name().to_string_lossy(), Some(&entry.path()));
+        if let Ok(Some(settings)) = other.and_then(|other| Settings::load(&other)) {
+            taken.extend([IpAddr::V4(settings.gateway()), settings.api_service_ip()]);
+        }
+    }
+    taken
 }
 
 fn create_directories(paths: &Paths) -> anyhow::Result<()> {
@@ -152,7 +163,11 @@ fn follow(child: &mut Child) -> anyhow::Result<()> {
             return Ok(());
         }
         match line.strip_prefix(FAILED) {
-            Some(reason) => bail!("{reason}"),
+            Some(reason) => {
+                // It has the data directory until it has ended; the next try must not find it there.
+                let _ = child.wait();
+                bail!("{reason}");
+            }
             None => say(&line),
         }
     }

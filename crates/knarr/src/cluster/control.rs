@@ -45,6 +45,8 @@ enum Answer {
 pub(crate) enum ControlError {
     #[error("the cluster is not running")]
     NotRunning,
+    #[error("only root may ask the running cluster; try sudo")]
+    NotAllowed,
     #[error("{0}")]
     Refused(String),
     #[error("failed to talk to the running cluster: {0}")]
@@ -55,6 +57,7 @@ pub(crate) enum ControlError {
 pub(crate) fn call(socket: &Path, request: &Request) -> Result<Value, ControlError> {
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => ControlError::NotRunning,
+        std::io::ErrorKind::PermissionDenied => ControlError::NotAllowed,
         _ => ControlError::Io(error),
     })?;
     let mut line = serde_json::to_string(request).map_err(std::io::Error::from)?;
@@ -129,6 +132,10 @@ async fn carry_out(request: Request, controlled: &Controlled) -> Result<Value, c
         Request::ImportImage { archive } => json!(runtime.import_image(&archive).await?),
         Request::ListImages => runtime.list_images().await?.iter().map(image_facts).collect(),
         Request::RemoveImage { image } => {
+            // The runtime is silent about an image that is not there, as CRI has it; a person wants to know.
+            if runtime.image_status(&image).await?.is_none() {
+                return Err(container::RuntimeError::NotFound { kind: "image", id: image });
+            }
             runtime.remove_image(&image).await?;
             Value::Null
         }

@@ -13,8 +13,8 @@ mod transport;
 
 pub(crate) use control::{ControlError, Request as ControlRequest, call as control_call};
 pub(crate) use kubeconfig::Kubeconfig;
-pub(crate) use node::cleanup;
+pub(crate) use node::{all_addresses, cleanup};
 pub(crate) use paths::Paths;
-pub(crate) use preflight::check as preflight;
+pub(crate) use preflight::{check as preflight, root as require_root};
 pub(crate) use run::{Milestone, run};
 pub(crate) use settings::Settings;

@@ -12,8 +12,8 @@ pub(super) fn address(settings: &Settings) -> IpAddr {
     outgoing_address().or_else(first_global_address).unwrap_or(IpAddr::V4(settings.gateway()))
 }
 
-/// All addresses of the machine, for the server certificate.
-pub(super) fn all_addresses() -> Vec<IpAddr> {
+/// All addresses of the machine.
+pub(crate) fn all_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     interfaces
         .filter_map(|interface| {

@@ -5,21 +5,65 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use super::Settings;
+use super::{Paths, Settings};
 
 /// Refuses to start where a cluster could not run. Changes nothing.
-pub(crate) fn check(settings: &Settings) -> anyhow::Result<()> {
-    root()?;
+pub(crate) fn check(paths: &Paths, settings: &Settings) -> anyhow::Result<()> {
+    root("up")?;
+    own_directory(paths)?;
+    node_name(&settings.node_name)?;
     programs(std::env::var_os("PATH").unwrap_or_default().as_os_str())?;
     kernel(&std::fs::read_to_string("/proc/filesystems").unwrap_or_default(), Path::new("/sys/fs/cgroup"))?;
     port_is_free(settings.port)
 }
 
-fn root() -> anyhow::Result<()> {
+/// Refuses a command of an ordinary user where it needs root.
+pub(crate) fn root(command: &str) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        bail!("knarr up needs root, for network namespaces, mounts and cgroups; try: sudo knarr up");
+        bail!(
+            "knarr {command} needs root, for network namespaces, mounts and cgroups; try: sudo knarr {command}"
+        );
     }
     Ok(())
+}
+
+/// A directory of somebody else's files is no place for a cluster: `knarr down --purge` would delete them.
+fn own_directory(paths: &Paths) -> anyhow::Result<()> {
+    /// What a first start that was cut short leaves.
+    const BEFORE_SETTINGS: [&str; 3] = ["knarr.log", "lock", "cluster.tmp"];
+    if paths.settings().exists() {
+        return Ok(());
+    }
+    let entries = match std::fs::read_dir(&paths.data) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("{} cannot be the data directory", paths.data.display()));
+        }
+    };
+    for entry in entries {
+        let name = entry.with_context(|| format!("failed to read {}", paths.data.display()))?.file_name();
+        if !BEFORE_SETTINGS.iter().any(|ours| name == *ours) {
+            bail!(
+                "{} holds other files ({}) and no cluster; choose an empty --data-dir",
+                paths.data.display(),
+                name.to_string_lossy()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The node's name is also the value of a label.
+fn node_name(name: &str) -> anyhow::Result<()> {
+    let problems = [machinery::names::dns1123_subdomain(name), machinery::names::label_value(name)].concat();
+    match problems.first() {
+        Some(problem) => {
+            bail!("the node cannot be named {name:?}, after this host and the cluster: {problem}")
+        }
+        None => Ok(()),
+    }
 }
 
 fn programs(path: &std::ffi::OsStr) -> anyhow::Result<()> {

@@ -41,7 +41,9 @@ const PUBLISH_RETRY: Duration = Duration::from_millis(200);
 /// Runs a cluster until it is asked to end.
 pub(crate) fn run(paths: &Paths, settings: &Settings, report: impl Fn(Milestone)) -> anyhow::Result<()> {
     let _lock = lock(paths)?;
-    settings.save(paths)?;
+    if Settings::load(paths)?.as_ref() != Some(settings) {
+        settings.save(paths)?;
+    }
     // One provider for the whole process; a second call would only say that there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use super::Paths;
@@ -38,18 +38,21 @@ impl Settings {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("failed to read {}", file.display())),
         };
-        let settings = serde_json::from_slice(&text).with_context(|| {
+        let settings: Self = serde_json::from_slice(&text).with_context(|| {
             format!(
                 "{} is not a cluster's settings; move it away or choose another --data-dir",
                 file.display()
             )
         })?;
+        if settings.name != paths.name {
+            bail!("{} holds cluster {:?}, not {:?}", paths.data.display(), settings.name, paths.name);
+        }
         Ok(Some(settings))
     }
 
-    /// Settings for a cluster that starts for the first time.
-    pub(crate) fn new(name: &str, port: u16, hostname: &str) -> Self {
-        let octet = second_octet(name);
+    /// Settings for a cluster that starts for the first time, with ranges that hold none of the addresses `taken`.
+    pub(crate) fn new(name: &str, port: u16, hostname: &str, taken: &[IpAddr]) -> Self {
+        let octet = second_octet(name, taken);
         let default = name == "knarr";
         Self {
             name: name.to_owned(),
@@ -90,13 +93,21 @@ pub(super) fn write_atomically(file: &std::path::Path, contents: &[u8]) -> anyho
         .with_context(|| format!("failed to write {}", file.display()))
 }
 
-/// The default cluster has 10.42 and 10.43; others an even number above, by name, so that clusters side by side differ.
-fn second_octet(name: &str) -> u8 {
+/// The default cluster has 10.42 and 10.43; others an even number above, by name, or the next one that is free, so that
+/// clusters side by side differ.
+fn second_octet(name: &str, taken: &[IpAddr]) -> u8 {
+    const SLOTS: u8 = 64;
     if name == "knarr" {
         return DEFAULT_SECOND_OCTET;
     }
-    let slot = (hash(name) % 64) as u8;
-    64 + 2 * slot
+    let first = (hash(name) % u32::from(SLOTS)) as u8;
+    let octet = |slot: u8| 64 + 2 * (slot % SLOTS);
+    let free = |octet: &u8| {
+        !taken.iter().any(|address| {
+            matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 10 && (*octet..=octet + 1).contains(&v4.octets()[1]))
+        })
+    };
+    (first..first + SLOTS).map(octet).find(free).unwrap_or_else(|| octet(first))
 }
 
 /// FNV-1a: stable across releases, which `std`'s hasher is not.
@@ -116,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_default_cluster_has_the_documented_ranges() {
-        let settings = Settings::new("knarr", 6443, "host");
+        let settings = Settings::new("knarr", 6443, "host", &[]);
         assert_eq!(settings.pod_cidr, "10.42.0.0/24");
         assert_eq!(settings.service_cidr, "10.43.0.0/16");
         assert_eq!(settings.gateway(), Ipv4Addr::new(10, 42, 0, 1));
@@ -126,7 +137,7 @@ mod tests {
 
     #[test]
     fn clusters_side_by_side_share_nothing() {
-        let (a, b) = (Settings::new("one", 7001, "host"), Settings::new("two", 7002, "host"));
+        let (a, b) = (Settings::new("one", 7001, "host", &[]), Settings::new("two", 7002, "host", &[]));
         for (x, y) in [
             (&a.cluster_pod_cidr, &b.cluster_pod_cidr),
             (&a.service_cidr, &b.service_cidr),
@@ -136,5 +147,14 @@ mod tests {
             assert_ne!(x, y);
         }
         assert!(a.bridge.len() < 16, "a network device's name has at most 15 bytes");
+    }
+    #[test]
+    fn ranges_that_the_machine_uses_are_passed_over() {
+        let before = Settings::new("one", 7001, "host", &[]);
+        let taken = [before.api_service_ip(), "192.168.0.1".parse().unwrap()];
+        let after = Settings::new("one", 7001, "host", &taken);
+        assert_ne!(before.service_cidr, after.service_cidr);
+        assert_ne!(before.service_cidr, after.cluster_pod_cidr);
+        assert_eq!(after, Settings::new("one", 7001, "host", &taken), "the choice is stable");
     }
 }

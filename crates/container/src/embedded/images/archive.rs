@@ -42,8 +42,7 @@ impl Images {
         let result = std::fs::create_dir_all(&scratch)
             .map_err(ImageError::io("make a directory"))
             .and_then(|()| {
-                unpack(file, &scratch, Whiteouts::Literal)
-                    .map_err(ImageError::io(format!("read {} as an archive", archive.display())))
+                unpack(file, &scratch, Whiteouts::Literal).map_err(ImageError::io("read it as an archive"))
             })
             .and_then(|_| self.import_directory(&scratch));
         let _ = state::remove_all(&scratch);

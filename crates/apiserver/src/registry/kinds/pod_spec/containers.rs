@@ -244,14 +244,11 @@ fn resources(resources: &Value, path: &Path) -> Errors {
     for (name, request) in requests.into_iter().flatten() {
         let limit = limits.and_then(|limits| limits.get(name));
         let at = path.child("requests");
-        let (Some(limit), Ok(wanted)) = (limit, check::quantity(request, &at)) else { continue };
-        if check::quantity(limit, &at).is_ok_and(|limit| wanted > limit) {
-            let shown = request.as_str().map_or_else(|| request.to_string(), str::to_owned);
-            errors.push(FieldError::invalid(
-                &at,
-                shown,
-                format!("must be less than or equal to {name} limit"),
-            ));
+        let amounts = (limit.map(|limit| check::quantity(limit, &at)), check::quantity(request, &at));
+        let (Some(Ok(limit)), Ok(wanted)) = amounts else { continue };
+        if wanted > limit {
+            let why = format!("must be less than or equal to {name} limit of {limit}");
+            errors.push(FieldError::invalid(&at, wanted.to_string(), why));
         }
     }
     errors

@@ -84,6 +84,7 @@ const CHANGED_WORDS: &[(&str, &str, &str)] = &[
         "{\"operator\":\"Exists\",\"value\":\"x\"}",
         "values are printed as JSON",
     ),
+    ("to cpu limit", "to cpu limit of 1", "the limit is named since 1.27"),
     ("map[string]string{\"a\":\"b\"}", "{\"a\":\"b\"}", "values are printed as JSON"),
     ("[]networking.IngressRule(nil)", "null", "values are printed as JSON"),
     ("Ingress.extensions", "Ingress.networking.k8s.io", "the group is served alone since 1.22"),
