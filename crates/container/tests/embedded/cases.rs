@@ -59,7 +59,7 @@ pub fn run_all() -> ExitCode {
     let chosen =
         CASES.iter().filter(|(name, _)| filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())));
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut failed = 0;
+    let (mut passed, mut failed) = (0, 0);
     for (name, case) in chosen {
         let begin = Instant::now();
         let outcome = runtime.block_on(async {
@@ -75,7 +75,9 @@ pub fn run_all() -> ExitCode {
             Ok(Err(_)) => "FAILED",
             Err(_) => "FAILED: took too long",
         };
-        if verdict != "ok" {
+        if verdict == "ok" {
+            passed += 1;
+        } else {
             // Whatever the case has left must not disturb the next.
             let directory = World::directory_for(name);
             for directory in [directory.join("second"), directory.clone()] {
@@ -86,7 +88,7 @@ pub fn run_all() -> ExitCode {
         }
         println!("test {name} ... {verdict} ({} ms)", begin.elapsed().as_millis());
     }
-    println!("test result: {failed} failed");
+    println!("test result: {passed} passed; {failed} failed");
     ExitCode::from(u8::from(failed > 0))
 }
 
