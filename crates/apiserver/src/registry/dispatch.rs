@@ -13,6 +13,7 @@ pub(super) async fn run(registry: &Registry, request: &ApiRequest, body: Bytes) 
     // A Binding is only ever posted, and means the subresource of the pod it names.
     if (info.group.as_str(), info.resource.as_str()) == ("", "bindings") {
         let handle = registry.lookup("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
+        registry.caught_up().await?;
         return Call::new(registry, request, handle)?.post_binding(&body).await;
     }
     let handle =
@@ -23,8 +24,16 @@ pub(super) async fn run(registry: &Registry, request: &ApiRequest, body: Bytes) 
     if !handle.answers(&info.subresource, &info.verb) || !path_fits(request, handle.namespaced) {
         return Err(Status::method_not_allowed());
     }
+    if !is_read(&info.verb) {
+        // Admission judges by the caches: they have to show what was acknowledged before this request.
+        registry.caught_up().await?;
+    }
     let call = Call::new(registry, request, handle)?;
     if info.subresource.is_empty() { object(&call, body).await } else { subresource(&call, body).await }
+}
+
+fn is_read(verb: &str) -> bool {
+    matches!(verb, "get" | "list" | "watch")
 }
 
 /// Whether the verb fits a path with or without a name.

@@ -233,6 +233,15 @@ impl Registry {
         let revision = self.store.current().await.map_err(|error| call::read_error(&error))?;
         self.store.feed().wait_for(revision).await.map_err(|error| call::read_error(&error))
     }
+
+    /// Waits until the caches show every write that this server has acknowledged. Unlike [`Registry::fresh`] it asks nobody.
+    ///
+    /// # Errors
+    /// 503 when the store is gone.
+    pub async fn caught_up(&self) -> Result<(), Status> {
+        let revision = self.store.revision();
+        self.store.feed().wait_for(revision).await.map_err(|error| call::read_error(&error))
+    }
 }
 
 /// The version and place in which a resource is kept: the most preferred version of its group, except that both kinds of
