@@ -2,7 +2,8 @@
 //! `cargo run -p knarr-machinery --example distil -- <folder with api/ and golden/>`.
 //!
 //! The formats are described in `src/schema.rs` and `src/resources.rs`. Facts that the sources do not have stand in
-//! `tables/columns.txt` (table columns of 1.37) and `tables/inlined.txt` (protobuf numbers of inlined messages, defaults).
+//! `tables/columns.txt` (table columns of 1.37), `tables/inlined.txt` (protobuf numbers of inlined messages, defaults) and
+//! `tables/presence.txt` (which fields are pointers).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use serde_json::{Map, Value};
 
 const COLUMNS: &str = include_str!("../tables/columns.txt");
 const INLINED: &str = include_str!("../tables/inlined.txt");
+const PRESENCE: &str = include_str!("../tables/presence.txt");
 
 /// API groups in the order of kube-aggregator's priorities.
 const GROUPS: [&str; 24] = [
@@ -124,6 +126,9 @@ pub fn schema(shared: &Path) -> Result<String, Box<dyn std::error::Error>> {
             "granular" => out.push_str(" g"),
             _ => {}
         }
+        for union in items(ty, "unions") {
+            write!(out, " U={}:{}", text(union, "discriminator"), members(union))?;
+        }
         for gvk in gvks(ty) {
             write!(out, " {gvk}")?;
         }
@@ -131,14 +136,58 @@ pub fn schema(shared: &Path) -> Result<String, Box<dyn std::error::Error>> {
         let required: Vec<&str> = items(ty, "required").filter_map(Value::as_str).collect();
         for (field, facts) in entries(ty, "fields") {
             write!(out, "{field} {}", type_code(facts, &numbers)?)?;
-            if required.contains(&field.as_str()) {
+            let required = required.contains(&field.as_str());
+            if required {
                 out.push_str(" !");
             }
+            out.push_str(presence(name, field, facts, required));
             attributes(&mut out, name, field, facts)?;
             out.push('\n');
         }
     }
     Ok(out)
+}
+
+/// `field=Value,…`
+fn members(union: &Value) -> String {
+    let members = entries(union, "fields-to-discriminateBy");
+    members
+        .map(|(field, value)| format!("{field}={}", value.as_str().unwrap_or_default()))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// The attribute that says what stands for an unset field.
+fn presence(ty: &str, field: &str, facts: &Value, required: bool) -> &'static str {
+    let kind = text(facts, "type");
+    if kind == "array" || facts.get("values").is_some() {
+        return "";
+    }
+    let line = |of: &str| {
+        let lines = PRESENCE.lines().filter_map(|line| line.split_once(' ').filter(|(ty, _)| *ty == of));
+        let mut parts = lines.flat_map(|(_, rest)| rest.split(' ')).filter_map(|part| part.split_once(':'));
+        parts.find(|(name, _)| *name == field)
+    };
+    let how = line(short(ty)).or_else(|| line("*")).map(|(_, how)| how);
+    match how {
+        Some("v") => " v",
+        Some("w") => " w",
+        Some(_) => "",
+        None if required => " w",
+        None if kind == "string" && text(facts, "format") != "byte" => " v",
+        None => "",
+    }
+}
+
+/// The name of a type without what all of its kind begin with.
+fn short(name: &str) -> &str {
+    const ROOTS: [&str; 4] = [
+        "io.k8s.api.",
+        "io.k8s.apimachinery.pkg.apis.",
+        "io.k8s.apiextensions-apiserver.pkg.apis.",
+        "io.k8s.kube-aggregator.pkg.apis.",
+    ];
+    ROOTS.iter().find_map(|root| name.strip_prefix(root)).unwrap_or(name)
 }
 
 fn gvks(ty: &Value) -> Vec<String> {

@@ -146,6 +146,11 @@ impl Resources {
         self.plurals.get(plural)?.iter().map(|i| &self.all[*i]).find(|r| r.group == group)
     }
 
+    /// Everything that the table says, as text.
+    pub fn text() -> &'static str {
+        TABLE
+    }
+
     fn parse(table: &'static str) -> Self {
         let mut all: Vec<Resource> = Vec::with_capacity(128);
         for line in table.lines() {

@@ -2,26 +2,31 @@
 //!
 //! # The table (`tables/schema.txt`)
 //! Lines; parts of a line are separated by single spaces. A line `= …` begins a type, the lines after it are its fields,
-//! sorted by name. Types are numbered in order, from 0.
+//! sorted by name. Types are sorted by name and numbered in order, from 0.
 //!
 //! ```text
-//! = <OpenAPI name> [a|g] [<group>/<version>/<Kind> …]     a: atomic for server-side apply, g: granular
+//! = <OpenAPI name> [a|g] [U=<discriminator>:<field>=<value>,…] [<group>/<version>/<Kind> …]
+//!                                  a: atomic for server-side apply, g: granular; U: the fields are a union
 //! <field> <type> [<attribute> …]
 //! ```
 //! Types: `b` bool, `i` int32, `l` int64, `d` double, `s` string, `y` bytes, `t` Time, `u` MicroTime, `x` IntOrString,
 //! `q` Quantity, `*` anything, `#N` type number N, `[T` array of T, `{T` map of T.
 //!
-//! Attributes: `!` required; `A` atomic list, `S` set, `M=key,key` list-map; `a` atomic map or struct, `g` granular one;
+//! Attributes: `!` required; `v` a value that is left out when zero, `w` a value that is there when zero, else a pointer;
+//! `A` atomic list, `S` set, `M=key,key` list-map; `a` atomic map or struct, `g` granular one;
 //! `m` patch strategy merge, `r` replace, `k` retainKeys; `K=key` patch merge key; `p=N` protobuf number, `p=M.N` number N inside the
 //! embedded message M; `P=type` protobuf type when
 //! the field's type does not tell it; `D=json` default.
 //!
 //! The table is written by `cargo run -p knarr-machinery --example distil`.
+//!
+//! In memory a field is 16 bytes that point into the text; what is seldom asked for is read from there.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use serde_json::Value;
+
+mod table;
 
 static TABLE: &str = include_str!("../tables/schema.txt");
 
@@ -30,7 +35,7 @@ static TABLE: &str = include_str!("../tables/schema.txt");
 pub struct TypeId(pub u16);
 
 /// A group, version and kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Gvk {
     /// API group, empty for the core.
     pub group: &'static str,
@@ -41,16 +46,16 @@ pub struct Gvk {
 }
 
 /// One struct of the API.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Type {
     /// OpenAPI name, like `io.k8s.api.core.v1.Pod`.
     pub name: &'static str,
     /// Fields, sorted by name. Empty for scalars and for structs that carry no fields.
-    pub fields: Vec<Field>,
+    pub fields: &'static [Field],
     /// Whether server-side apply takes the struct as one value.
     pub map_type: Option<MapType>,
-    /// The kinds that this type is the schema of.
-    pub gvks: Vec<Gvk>,
+    /// What the table says after the name.
+    head: &'static str,
 }
 
 /// How server-side apply treats a map or struct.
@@ -62,31 +67,38 @@ pub enum MapType {
     Granular,
 }
 
+/// Fields of which at most one is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Union {
+    /// The field that says which one is set; empty when none does.
+    pub discriminator: &'static str,
+    /// `field=Value,…`
+    members: &'static str,
+}
+
 /// One field of a struct.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Field {
-    /// JSON name.
-    pub name: &'static str,
     /// Type of the value.
-    pub ty: FieldType,
-    /// Whether the OpenAPI document calls it required.
-    pub required: bool,
-    /// Default that the OpenAPI document tells.
-    pub default: Option<Value>,
-    /// How server-side apply treats the list; `None` is atomic.
-    pub list_type: Option<ListType>,
-    /// How server-side apply treats the map or struct, when the field overrides its type.
-    pub map_type: Option<MapType>,
-    /// Strategic merge patch: strategies of the field; all false is upstream's default (replace lists, merge structs).
-    pub patch: PatchStrategy,
-    /// Strategic merge patch: which field identifies an item of the list.
-    pub patch_merge_key: Option<&'static str>,
-    /// Protobuf field number; `None` where there is none.
-    pub proto: Option<u32>,
-    /// Protobuf numbers of the embedded messages that the field lives in, outermost first, where JSON has it inlined.
-    pub proto_in: Vec<u32>,
-    /// Protobuf type, where `ty` does not tell it: names of opaque messages and of wrapped lists.
-    pub proto_type: Option<&'static str>,
+    pub ty: &'static FieldType,
+    /// Where the line begins in the table.
+    at: u32,
+    /// Single-letter attributes, and whether there are others.
+    flags: u16,
+    name_len: u8,
+    /// Number of the list's keys.
+    keys: u8,
+}
+
+/// What stands for an unset field in Go, and so in protobuf and in defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing: a pointer, list or map.
+    Pointer,
+    /// The zero value, which JSON leaves out.
+    Value,
+    /// The zero value, in JSON too.
+    Shown,
 }
 
 /// Strategies of `patchStrategy`.
@@ -101,18 +113,18 @@ pub struct PatchStrategy {
 }
 
 /// How server-side apply merges a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListType {
     /// As one value.
     Atomic,
     /// Items are values, each there once.
     Set,
     /// Items are identified by these fields.
-    Map(Vec<&'static str>),
+    Map(&'static [&'static str]),
 }
 
 /// Type of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldType {
     /// A boolean.
     Bool,
@@ -139,34 +151,152 @@ pub enum FieldType {
     /// A struct.
     Ref(TypeId),
     /// A list.
-    Array(Box<FieldType>),
+    Array(&'static FieldType),
     /// A map with string keys.
-    Map(Box<FieldType>),
+    Map(&'static FieldType),
 }
 
 /// All types.
 #[derive(Debug)]
 pub struct Schema {
     types: Vec<Type>,
-    names: HashMap<&'static str, TypeId>,
-    kinds: HashMap<Gvk, TypeId>,
+    /// Sorted.
+    kinds: Vec<(Gvk, TypeId)>,
+    /// Keys of list-maps, by the numbers that fields have.
+    keys: Vec<&'static [&'static str]>,
 }
 
 impl Type {
     /// The field of this JSON name.
-    pub fn field(&self, name: &str) -> Option<&Field> {
-        let at = self.fields.binary_search_by(|f| f.name.cmp(name)).ok()?;
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        let at = self.fields.binary_search_by(|f| f.name().cmp(name)).ok()?;
         self.fields.get(at)
     }
 
     /// Names of the required fields.
-    pub fn required(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.fields.iter().filter(|f| f.required).map(|f| f.name)
+    pub fn required(&self) -> impl Iterator<Item = &'static str> {
+        self.fields.iter().filter(|f| f.required()).map(Field::name)
     }
 
     /// The last part of the name, which is Go's name of the struct: `Pod`.
     pub fn short_name(&self) -> &'static str {
         self.name.rsplit('.').next().unwrap_or(self.name)
+    }
+
+    /// The kinds that this type is the schema of.
+    pub fn gvks(&self) -> impl Iterator<Item = Gvk> {
+        self.head.split(' ').filter_map(|part| {
+            let (group, rest) = part.split_once('/')?;
+            let (version, kind) = rest.split_once('/')?;
+            Some(Gvk { group, version, kind })
+        })
+    }
+
+    /// The union that the fields are.
+    pub fn union(&self) -> Option<Union> {
+        let text = self.head.split(' ').find_map(|part| part.strip_prefix("U="))?;
+        let (discriminator, members) = text.split_once(':')?;
+        Some(Union { discriminator, members })
+    }
+}
+
+impl Union {
+    /// Each field with the value that the discriminator has for it.
+    pub fn members(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.members.split(',').filter_map(|member| member.split_once('='))
+    }
+}
+
+impl Field {
+    /// JSON name.
+    pub fn name(&self) -> &'static str {
+        let start = self.at as usize;
+        &TABLE[start..start + usize::from(self.name_len)]
+    }
+
+    /// What follows the name on the line.
+    fn attributes(&self) -> impl Iterator<Item = &'static str> {
+        let rest = &TABLE[self.at as usize + usize::from(self.name_len)..];
+        rest[..rest.find('\n').unwrap_or(rest.len())].split(' ').skip(2)
+    }
+
+    fn attribute(&self, key: &str) -> Option<&'static str> {
+        self.attributes().find_map(|part| part.split_once('=').filter(|(k, _)| *k == key).map(|(_, v)| v))
+    }
+
+    fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether the OpenAPI document calls it required.
+    pub fn required(&self) -> bool {
+        self.has(table::REQUIRED)
+    }
+
+    /// What stands for the unset field.
+    pub fn presence(&self) -> Presence {
+        if self.has(table::SHOWN) {
+            Presence::Shown
+        } else if self.has(table::VALUE) {
+            Presence::Value
+        } else {
+            Presence::Pointer
+        }
+    }
+
+    /// Default that the OpenAPI document tells.
+    pub fn default(&self) -> Option<Value> {
+        if !self.has(table::DEFAULT) {
+            return None;
+        }
+        serde_json::from_str(self.attribute("D")?).ok()
+    }
+
+    /// How server-side apply treats the list; `None` is atomic.
+    pub fn list_type(&self) -> Option<ListType> {
+        if self.has(table::LIST_SET) {
+            Some(ListType::Set)
+        } else if self.has(table::LIST_ATOMIC) {
+            Some(ListType::Atomic)
+        } else {
+            // Number 0 is "none".
+            let keys = Schema::builtin().keys.get(usize::from(self.keys))?;
+            (!keys.is_empty()).then_some(ListType::Map(keys))
+        }
+    }
+
+    /// How server-side apply treats the map or struct, when the field overrides its type.
+    pub fn map_type(&self) -> Option<MapType> {
+        if self.has(table::MAP_ATOMIC) {
+            Some(MapType::Atomic)
+        } else {
+            self.has(table::MAP_GRANULAR).then_some(MapType::Granular)
+        }
+    }
+
+    /// Strategic merge patch: strategies of the field; all false is upstream's default (replace lists, merge structs).
+    pub fn patch(&self) -> PatchStrategy {
+        PatchStrategy {
+            merge: self.has(table::MERGE),
+            replace: self.has(table::REPLACE),
+            retain_keys: self.has(table::RETAIN_KEYS),
+        }
+    }
+
+    /// Strategic merge patch: which field identifies an item of the list.
+    pub fn patch_merge_key(&self) -> Option<&'static str> {
+        if self.has(table::MERGE_KEY) { self.attribute("K") } else { None }
+    }
+
+    /// Protobuf number, after those of the embedded messages that the field lives in where JSON has it inlined,
+    /// outermost first. Empty where there is none.
+    pub fn proto(&self) -> impl Iterator<Item = u32> {
+        self.attribute("p").into_iter().flat_map(|path| path.split('.')).filter_map(|n| n.parse().ok())
+    }
+
+    /// Protobuf type, where `ty` does not tell it: names of opaque messages and of wrapped lists.
+    pub fn proto_type(&self) -> Option<&'static str> {
+        if self.has(table::PROTO_TYPE) { self.attribute("P") } else { None }
     }
 }
 
@@ -174,14 +304,14 @@ impl Schema {
     /// The table of the program, read at its first use.
     pub fn builtin() -> &'static Self {
         static BUILTIN: OnceLock<Schema> = OnceLock::new();
-        BUILTIN.get_or_init(|| Self::parse(TABLE))
+        BUILTIN.get_or_init(|| table::parse(TABLE))
     }
 
     /// The type of a kind.
     pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<TypeId> {
-        // The map's keys are 'static; a scan of the few candidates would be slower than this one comparison by parts.
-        let found = self.kinds.get(&GvkRef { group, version, kind } as &dyn GvkKey)?;
-        Some(*found)
+        let wanted = (group, version, kind);
+        let at = self.kinds.binary_search_by(|(k, _)| (k.group, k.version, k.kind).cmp(&wanted)).ok()?;
+        self.kinds.get(at).map(|(_, id)| *id)
     }
 
     /// The type of a number. Numbers come from this table, so there always is one.
@@ -194,7 +324,8 @@ impl Schema {
 
     /// The type of an OpenAPI name.
     pub fn by_name(&self, name: &str) -> Option<TypeId> {
-        self.names.get(name).copied()
+        let at = self.types.binary_search_by(|ty| ty.name.cmp(name)).ok()?;
+        u16::try_from(at).ok().map(TypeId)
     }
 
     /// All types, in order of their numbers.
@@ -202,159 +333,10 @@ impl Schema {
         self.types.iter().enumerate().map(|(i, t)| (TypeId(i as u16), t))
     }
 
-    fn parse(table: &'static str) -> Self {
-        let mut schema =
-            Self { types: Vec::with_capacity(1024), names: HashMap::new(), kinds: HashMap::new() };
-        for line in table.lines() {
-            match line.strip_prefix("= ") {
-                Some(head) => schema.types.push(parse_type(head)),
-                None => {
-                    if let (Some(ty), Some(field)) = (schema.types.last_mut(), parse_field(line)) {
-                        ty.fields.push(field);
-                    }
-                }
-            }
-        }
-        schema.names = schema.types.iter().enumerate().map(|(i, t)| (t.name, TypeId(i as u16))).collect();
-        for (i, ty) in schema.types.iter().enumerate() {
-            schema.kinds.extend(ty.gvks.iter().map(|gvk| (*gvk, TypeId(i as u16))));
-        }
-        schema
+    /// Everything that the schema says, as text.
+    pub fn text() -> &'static str {
+        TABLE
     }
-}
-
-/// Lets the map of kinds be asked with borrowed parts.
-trait GvkKey {
-    fn parts(&self) -> (&str, &str, &str);
-}
-
-struct GvkRef<'a> {
-    group: &'a str,
-    version: &'a str,
-    kind: &'a str,
-}
-
-impl GvkKey for GvkRef<'_> {
-    fn parts(&self) -> (&str, &str, &str) {
-        (self.group, self.version, self.kind)
-    }
-}
-
-impl GvkKey for Gvk {
-    fn parts(&self) -> (&str, &str, &str) {
-        (self.group, self.version, self.kind)
-    }
-}
-
-impl std::hash::Hash for dyn GvkKey + '_ {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        let (group, version, kind) = self.parts();
-        group.hash(state);
-        version.hash(state);
-        kind.hash(state);
-    }
-}
-
-impl PartialEq for dyn GvkKey + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for dyn GvkKey + '_ {}
-
-impl<'a> std::borrow::Borrow<dyn GvkKey + 'a> for Gvk {
-    fn borrow(&self) -> &(dyn GvkKey + 'a) {
-        self
-    }
-}
-
-fn parse_map_type(text: &str) -> Option<MapType> {
-    match text {
-        "a" => Some(MapType::Atomic),
-        "g" => Some(MapType::Granular),
-        _ => None,
-    }
-}
-
-fn parse_type(head: &'static str) -> Type {
-    let mut parts = head.split(' ');
-    let mut ty =
-        Type { name: parts.next().unwrap_or_default(), fields: Vec::new(), map_type: None, gvks: Vec::new() };
-    for part in parts {
-        let mut gvk = part.split('/');
-        match (gvk.next(), gvk.next(), gvk.next()) {
-            (Some(group), Some(version), Some(kind)) => ty.gvks.push(Gvk { group, version, kind }),
-            _ => ty.map_type = parse_map_type(part),
-        }
-    }
-    ty
-}
-
-fn parse_field(line: &'static str) -> Option<Field> {
-    let mut parts = line.split(' ');
-    let mut field = Field {
-        name: parts.next()?,
-        ty: parse_field_type(parts.next()?)?,
-        required: false,
-        default: None,
-        list_type: None,
-        map_type: None,
-        patch: PatchStrategy::default(),
-        patch_merge_key: None,
-        proto: None,
-        proto_in: Vec::new(),
-        proto_type: None,
-    };
-    for part in parts {
-        match part.split_once('=') {
-            None => flag(&mut field, part),
-            Some(("M", keys)) => field.list_type = Some(ListType::Map(keys.split(',').collect())),
-            Some(("K", key)) => field.patch_merge_key = Some(key),
-            Some(("p", path)) => {
-                let mut numbers: Vec<u32> = path.split('.').filter_map(|n| n.parse().ok()).collect();
-                field.proto = numbers.pop();
-                field.proto_in = numbers;
-            }
-            Some(("P", name)) => field.proto_type = Some(name),
-            Some(("D", json)) => field.default = serde_json::from_str(json).ok(),
-            Some(_) => {}
-        }
-    }
-    Some(field)
-}
-
-fn flag(field: &mut Field, flag: &str) {
-    match flag {
-        "!" => field.required = true,
-        "A" => field.list_type = Some(ListType::Atomic),
-        "S" => field.list_type = Some(ListType::Set),
-        "m" => field.patch.merge = true,
-        "r" => field.patch.replace = true,
-        "k" => field.patch.retain_keys = true,
-        other => field.map_type = parse_map_type(other),
-    }
-}
-
-fn parse_field_type(text: &str) -> Option<FieldType> {
-    let rest = text.get(1..)?;
-    Some(match text.as_bytes().first()? {
-        b'b' => FieldType::Bool,
-        b'i' => FieldType::Int32,
-        b'l' => FieldType::Int64,
-        b'd' => FieldType::Double,
-        b's' => FieldType::String,
-        b'y' => FieldType::Bytes,
-        b't' => FieldType::Time,
-        b'u' => FieldType::MicroTime,
-        b'x' => FieldType::IntOrString,
-        b'q' => FieldType::Quantity,
-        b'*' => FieldType::Any,
-        b'#' => FieldType::Ref(TypeId(rest.parse().ok()?)),
-        b'[' => FieldType::Array(Box::new(parse_field_type(rest)?)),
-        b'{' => FieldType::Map(Box::new(parse_field_type(rest)?)),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

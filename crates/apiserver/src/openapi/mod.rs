@@ -137,12 +137,8 @@ impl OpenApi {
         let tables = self.hash.get_or_init(|| {
             let mut hasher = Sha256::new();
             hasher.update(env!("CARGO_PKG_VERSION"));
-            for (_, ty) in Schema::builtin().iter() {
-                hasher.update(format!("{ty:?}"));
-            }
-            for resource in Resources::builtin().iter() {
-                hasher.update(format!("{resource:?}"));
-            }
+            hasher.update(Schema::text());
+            hasher.update(Resources::text());
             hex(&hasher.finalize())
         });
         hex(&Sha256::digest(format!("{tables}/{path}")))

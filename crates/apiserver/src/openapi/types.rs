@@ -64,7 +64,7 @@ impl Definitions {
         while let Some(id) = open.pop() {
             if self.types.insert(id) {
                 let fields = &Schema::builtin().ty(id).fields;
-                open.extend(fields.iter().filter_map(|field| referred(&field.ty)));
+                open.extend(fields.iter().filter_map(|field| referred(field.ty)));
             }
         }
     }
@@ -108,18 +108,15 @@ fn definition(ty: &Type, dialect: Dialect) -> Value {
     }
     if !ty.fields.is_empty() {
         let properties: Map<String, Value> =
-            ty.fields.iter().map(|field| (field.name.to_owned(), property(field, dialect))).collect();
+            ty.fields.iter().map(|field| (field.name().to_owned(), property(field, dialect))).collect();
         map.insert("properties".into(), properties.into());
     }
     if let Some(map_type) = ty.map_type {
         map.insert("x-kubernetes-map-type".into(), map_type_name(map_type).into());
     }
-    if !ty.gvks.is_empty() {
-        let gvks: Vec<Value> = ty
-            .gvks
-            .iter()
-            .map(|gvk| json!({"group": gvk.group, "version": gvk.version, "kind": gvk.kind}))
-            .collect();
+    let gvks: Vec<Value> =
+        ty.gvks().map(|gvk| json!({"group": gvk.group, "version": gvk.version, "kind": gvk.kind})).collect();
+    if !gvks.is_empty() {
         map.insert("x-kubernetes-group-version-kind".into(), gvks.into());
     }
     Value::Object(map)
@@ -134,10 +131,10 @@ fn map_type_name(map_type: MapType) -> &'static str {
 
 fn property(field: &Field, dialect: Dialect) -> Value {
     let mut extras = Map::new();
-    if let Some(default) = &field.default {
-        extras.insert("default".into(), default.clone());
+    if let Some(default) = field.default() {
+        extras.insert("default".into(), default);
     }
-    match &field.list_type {
+    match field.list_type() {
         Some(ListType::Atomic) => {
             extras.insert("x-kubernetes-list-type".into(), "atomic".into());
         }
@@ -150,23 +147,23 @@ fn property(field: &Field, dialect: Dialect) -> Value {
         }
         None => {}
     }
-    if let Some(map_type) = field.map_type {
+    if let Some(map_type) = field.map_type() {
         extras.insert("x-kubernetes-map-type".into(), map_type_name(map_type).into());
     }
     let strategies = [
-        (field.patch.merge, "merge"),
-        (field.patch.replace, "replace"),
-        (field.patch.retain_keys, "retainKeys"),
+        (field.patch().merge, "merge"),
+        (field.patch().replace, "replace"),
+        (field.patch().retain_keys, "retainKeys"),
     ];
     let strategies: Vec<&str> =
         strategies.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
     if !strategies.is_empty() {
         extras.insert("x-kubernetes-patch-strategy".into(), strategies.join(",").into());
     }
-    if let Some(key) = field.patch_merge_key {
+    if let Some(key) = field.patch_merge_key() {
         extras.insert("x-kubernetes-patch-merge-key".into(), key.into());
     }
-    with_extras(value(&field.ty, field.proto_type, dialect), extras, dialect)
+    with_extras(value(field.ty, field.proto_type(), dialect), extras, dialect)
 }
 
 /// In OpenAPI 3 nothing may stand beside a `$ref`, so the reference is wrapped.

@@ -71,8 +71,8 @@ impl Checker {
                 }
                 Some(field) if value.is_null() && !keeps_null(field) => gone.push(key.clone()),
                 Some(field) => {
-                    self.stack.push((ty, field.name));
-                    self.value(value, &field.ty, place)?;
+                    self.stack.push((ty, field.name()));
+                    self.value(value, field.ty, place)?;
                     self.stack.pop();
                 }
             }
@@ -195,7 +195,7 @@ impl Checker {
 
 /// `apiextensions.k8s.io`'s defaults and enumerations may hold null; everywhere else null means "not there".
 fn keeps_null(field: &Field) -> bool {
-    field.proto_type == Some("JSON")
+    field.proto_type() == Some("JSON")
 }
 
 /// Go's name of a struct, with its package: `v1.PodSpec`.

@@ -51,8 +51,8 @@ impl Node {
 
     /// The node of what a field holds: the struct itself, or the items of its list.
     fn below(field: Option<&'static Field>) -> Self {
-        let ty = match field.map(|f| &f.ty) {
-            Some(FieldType::Array(item)) => Some(&**item),
+        let ty = match field.map(|f| f.ty) {
+            Some(FieldType::Array(item)) => Some(*item),
             other => other,
         };
         match ty {
@@ -155,7 +155,7 @@ fn set_order(
     if patch.get(key).is_some_and(Value::is_null) {
         return Ok(());
     }
-    let identity = Identity { key: field.and_then(|f| f.patch_merge_key) };
+    let identity = Identity { key: field.and_then(Field::patch_merge_key) };
     let change = take_list(patch.remove(key))?;
     let before = take_list(original.get(key).cloned())?;
     if let Some(change) = &change {
@@ -240,7 +240,7 @@ fn merge_struct(
     change: Map<String, Value>,
     field: Option<&'static Field>,
 ) -> Result<Map<String, Value>, PatchError> {
-    if field.is_some_and(|f| f.patch.replace) {
+    if field.is_some_and(|f| f.patch().replace) {
         return Ok(change);
     }
     merge_map(before, change, Node::below(field))
@@ -251,10 +251,10 @@ fn merge_list(
     change: Vec<Value>,
     field: Option<&'static Field>,
 ) -> Result<Vec<Value>, PatchError> {
-    if !field.is_some_and(|f| f.patch.merge) {
+    if !field.is_some_and(|f| f.patch().merge) {
         return Ok(change);
     }
-    let identity = Identity { key: field.and_then(|f| f.patch_merge_key) };
+    let identity = Identity { key: field.and_then(Field::patch_merge_key) };
     if !items_are_maps(&[&before, &change])? {
         let merged = without_repetitions(before.iter().chain(&change).cloned());
         return order(merged, &change, &before, Identity { key: None });

@@ -56,10 +56,10 @@ impl Shape {
     }
 
     fn of_field(field: &'static Field) -> Self {
-        if field.map_type == Some(MapType::Atomic) {
+        if field.map_type() == Some(MapType::Atomic) {
             return Self::Leaf;
         }
-        match (&field.list_type, &field.ty) {
+        match (field.list_type(), field.ty) {
             (Some(ListType::Set), FieldType::Array(_)) => Self::ValueSet,
             (Some(ListType::Map(keys)), FieldType::Array(item)) => Self::Keyed { keys, item },
             (_, FieldType::Array(_)) => Self::Leaf,
@@ -114,7 +114,7 @@ impl Shape {
 /// The default of a key that an item leaves out: the protocol of a port.
 fn default_of(ty: &FieldType, key: &str) -> Option<Value> {
     match ty {
-        FieldType::Ref(id) => Schema::builtin().ty(*id).field(key)?.default.clone(),
+        FieldType::Ref(id) => Schema::builtin().ty(*id).field(key)?.default(),
         _ => None,
     }
 }

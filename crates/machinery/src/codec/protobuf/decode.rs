@@ -5,10 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::plan::{self, Entry, Holds, Message, Presence, Root, Rule, Shape};
+use super::plan::{self, Entry, Holds, Message, Root, Rule, Shape};
 use super::reader::{Reader, Wire};
 use super::{DecodeError, Envelope, PREFIX, kind_of};
 use crate::decode::{self, DEPTH_MAX, Limits, Media, SIZE_MAX};
+use crate::schema::Presence;
 use crate::time;
 
 /// Seconds since 1970 of the year 1, which is Go's zero time.

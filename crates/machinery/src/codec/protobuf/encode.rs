@@ -4,12 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::plan::{self, Entry, Holds, Message, Presence, Root, Rule, Shape};
+use super::plan::{self, Entry, Holds, Message, Root, Rule, Shape};
 use super::writer::Writer;
 use super::{EncodeError, PREFIX, kind_of};
 use crate::decode::DEPTH_MAX;
 use crate::meta;
 use crate::quantity::Quantity;
+use crate::schema::Presence;
 use crate::time;
 
 type Written = Result<(), EncodeError>;

@@ -6,7 +6,7 @@
 //!
 //! # Guarantees
 //! - Encoding gives the bytes of upstream's generated marshallers: fields by number, maps by key, single fields that are no
-//!   pointers always there (`presence.txt` tells which).
+//!   pointers always there ([`crate::schema::Presence`] tells which).
 //! - Decoding leaves out of the object what upstream's JSON leaves out. It never panics, nests no deeper than
 //!   [`crate::decode::DEPTH_MAX`], and skips fields that it does not know.
 //!

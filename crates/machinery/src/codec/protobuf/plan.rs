@@ -1,11 +1,8 @@
 //! Messages: the fields of the schema's types, in the order and nesting that they have in protobuf.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use crate::schema::{Field, FieldType, Schema, TypeId};
-
-static PRESENCE: &str = include_str!("presence.txt");
+use crate::schema::{Field, FieldType, Presence, Schema, TypeId};
 
 /// A message: its fields, sorted by number.
 #[derive(Debug, Default)]
@@ -41,17 +38,6 @@ pub(super) enum Rule {
     Many(Shape),
     /// A map with string keys.
     Map(Shape),
-}
-
-/// What stands for an unset single field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Presence {
-    /// Nothing: a pointer.
-    Pointer,
-    /// The zero value, which JSON leaves out.
-    Value,
-    /// The zero value, in JSON too.
-    Shown,
 }
 
 /// A single value.
@@ -137,8 +123,6 @@ static PLANS: OnceLock<Plans> = OnceLock::new();
 struct Plans {
     /// By number of the type; each made at its first use.
     messages: Vec<OnceLock<Message>>,
-    /// Lines of the table, by type.
-    presence: HashMap<&'static str, Vec<(&'static str, Presence)>>,
     json_schema_props: Option<TypeId>,
     metadata: Message,
     metadata_list: Message,
@@ -160,7 +144,6 @@ impl Plans {
         let props = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
         Self {
             messages: schema.iter().map(|_| OnceLock::new()).collect(),
-            presence: presence(),
             json_schema_props: schema.by_name(props),
             metadata,
             metadata_list: Message(list),
@@ -171,59 +154,20 @@ impl Plans {
     fn message(&self, id: TypeId) -> Message {
         let ty = Schema::builtin().ty(id);
         let mut message = Message::default();
-        for field in &ty.fields {
-            let Some(number) = field.proto else { continue };
-            let Some(rule) = rule(ty.name, field, || self.presence_of(ty.name, field)) else { continue };
-            let slot = Slot { number, holds: Holds::Field(Entry { name: field.name, rule }) };
-            insert(&mut message, &field.proto_in, slot);
+        for field in ty.fields {
+            let mut path: Vec<u32> = field.proto().collect();
+            let Some(number) = path.pop() else { continue };
+            let Some(rule) = rule(ty.name, field) else { continue };
+            let slot = Slot { number, holds: Holds::Field(Entry { name: field.name(), rule }) };
+            insert(&mut message, &path, slot);
         }
         message
-    }
-
-    fn presence_of(&self, type_name: &str, field: &Field) -> Presence {
-        let line = |of: &str| {
-            self.presence.get(of)?.iter().find(|(name, _)| *name == field.name).map(|(_, how)| *how)
-        };
-        line(short(type_name)).or_else(|| line("*")).unwrap_or(match field.ty {
-            _ if field.required => Presence::Shown,
-            FieldType::String => Presence::Value,
-            _ => Presence::Pointer,
-        })
     }
 }
 
 fn single(number: u32, name: &'static str, ty: Option<TypeId>) -> Option<Slot> {
     let rule = Rule::One(Shape::Message(ty?), Presence::Shown);
     Some(Slot { number, holds: Holds::Field(Entry { name, rule }) })
-}
-
-/// The name of a type without what all of its kind begin with.
-fn short(name: &str) -> &str {
-    const ROOTS: [&str; 4] = [
-        "io.k8s.api.",
-        "io.k8s.apimachinery.pkg.apis.",
-        "io.k8s.apiextensions-apiserver.pkg.apis.",
-        "io.k8s.kube-aggregator.pkg.apis.",
-    ];
-    ROOTS.iter().find_map(|root| name.strip_prefix(root)).unwrap_or(name)
-}
-
-fn presence() -> HashMap<&'static str, Vec<(&'static str, Presence)>> {
-    let mut table: HashMap<&str, Vec<_>> = HashMap::new();
-    for line in PRESENCE.lines().filter(|line| !line.is_empty() && !line.starts_with("//")) {
-        let mut parts = line.split(' ');
-        let of = parts.next().unwrap_or_default();
-        table.entry(of).or_default().extend(parts.filter_map(|part| {
-            let (name, how) = part.split_once(':')?;
-            let presence = match how {
-                "p" => Presence::Pointer,
-                "v" => Presence::Value,
-                _ => Presence::Shown,
-            };
-            Some((name, presence))
-        }));
-    }
-    table
 }
 
 /// Puts a field where it belongs, within the inlined messages that it is in.
@@ -242,16 +186,16 @@ fn insert(message: &mut Message, within: &[u32], slot: Slot) {
     }
 }
 
-fn rule(type_name: &str, field: &Field, presence: impl Fn() -> Presence) -> Option<Rule> {
-    let special = field.proto_type;
-    Some(match &field.ty {
+fn rule(type_name: &str, field: &Field) -> Option<Rule> {
+    let special = field.proto_type();
+    Some(match field.ty {
         // The one list that is a message in protobuf without being in another list or map.
-        FieldType::Array(item) if field.name == "verbs" && short(type_name) == "meta.v1.APIResource" => {
+        FieldType::Array(item) if field.name() == "verbs" && type_name.ends_with(".meta.v1.APIResource") => {
             Rule::One(Shape::Wrapped(Box::new(shape(item, None)?)), Presence::Pointer)
         }
         FieldType::Array(item) => Rule::Many(shape(item, special)?),
         FieldType::Map(item) => Rule::Map(shape(item, special)?),
-        single => Rule::One(shape(single, special)?, presence()),
+        single => Rule::One(shape(single, special)?, field.presence()),
     })
 }
 
