@@ -34,6 +34,12 @@ pub enum WriteError {
         /// Bytes allowed.
         quota: u64,
     },
+    /// The database behind the store is full, in its own words.
+    #[error("the store is full: {0}; compact and defragment etcd, then disarm its alarm")]
+    Full(String),
+    /// The database behind the store could not be asked.
+    #[error("the store cannot be reached: {0}")]
+    Unreachable(String),
     /// The present state of the key, on which the write depends, cannot be read.
     #[error("the present state of the key cannot be read: {0}")]
     Unreadable(ReadError),
@@ -106,6 +112,9 @@ pub enum CompactError {
     /// The store takes no writes.
     #[error("the store takes no writes since a commit failed: {0}")]
     Poisoned(String),
+    /// The driver could not compact.
+    #[error("the store cannot be compacted: {0}")]
+    Failed(String),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

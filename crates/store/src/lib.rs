@@ -4,6 +4,7 @@
 //!   `conformance` (feature of that name), holds every driver to it.
 //! - [`Embedded`] is the driver that needs nothing installed: one LMDB file, durable by group commit
 //!   (format: `docs/store.md`).
+//! - [`Etcd`] is the driver for a cluster of etcd that several servers share.
 //! - [`Feed`] is one ordered broadcast a store: it carries each committed write to the caches that want it, and tells
 //!   how far everybody has been brought.
 //! - [`Cache`] keeps the objects of one resource with their bytes shared between lists, watchers and history.
@@ -17,6 +18,7 @@ pub mod conformance;
 mod driver;
 mod embedded;
 mod error;
+mod etcd;
 mod feed;
 mod revisions;
 mod scope;
@@ -26,6 +28,7 @@ pub use cache::{Cache, CacheOptions, CacheWatch, Caches, Change, Expired, Index,
 pub use driver::{Store, Update, Watch};
 pub use embedded::{Embedded, OpenError, Options};
 pub use error::{CompactError, ReadError, WatchError, WriteError};
+pub use etcd::{Endpoint, Etcd, EtcdError, EtcdOptions, EtcdOptionsError, EtcdTls};
 pub use feed::{Feed, Sink};
 pub use scope::covers;
 pub use types::{Draft, Entry, Event, EventKind, Expect, ListOptions, Page, Write};

@@ -2,6 +2,7 @@
 //! upstream's kubectl.
 
 mod cluster;
+mod etcd;
 mod host;
 mod http;
 mod image;
@@ -10,6 +11,7 @@ mod registry;
 mod wait;
 
 pub use cluster::Cluster;
+pub use etcd::Etcd;
 pub use host::{Host, Left};
 pub use http::{Response, get, request};
 pub use image::{Image, busybox};

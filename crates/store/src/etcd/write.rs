@@ -1,0 +1,132 @@
+//! Writes: each is one transaction whose condition is the expected state, and whose other branch tells the present one.
+
+use bytes::Bytes;
+
+use crate::error::{ReadError, WriteError};
+use crate::revisions::KEY_MAX;
+use crate::types::{Draft, Entry, Expect, Write};
+
+use super::client::Repeat;
+use super::grpc::RpcError;
+use super::wire::{
+    Compare, DeleteRangeRequest, Op, PutRequest, RangeRequest, TxnRequest, TxnResponse, signed, unsigned,
+};
+use super::{Shared, object};
+
+/// Bytes of an object under etcd's default limit for a request (`--max-request-bytes`), less what else a request has.
+const OBJECT_BYTES_MAX: usize = (3 << 19) - 512;
+
+impl Shared {
+    pub async fn write(&self, write: Write) -> Result<Entry, WriteError> {
+        let key = write.key();
+        if key.is_empty() || key.len() > KEY_MAX || key.contains('\0') || key.ends_with('/') {
+            return Err(WriteError::InvalidKey { max: KEY_MAX });
+        }
+        match write {
+            Write::Put { key, expect, draft } => self.put(key, expect, draft).await,
+            Write::Delete { key, expect } => self.delete(key, expect).await,
+        }
+    }
+
+    async fn put(&self, key: String, expect: Expect, draft: Draft) -> Result<Entry, WriteError> {
+        let name = Bytes::from(key.clone());
+        let compare = match expect {
+            Expect::Absent => Some(Compare::revision_is(&name, 0)),
+            // No state has revision 0; to etcd it would mean that there is none.
+            Expect::Revision(0) => return Err(self.conflict(&key).await),
+            Expect::Revision(revision) => Some(Compare::revision_is(&name, signed(revision))),
+            Expect::Any => None,
+        };
+        let put = PutRequest { key: name.clone(), value: draft.bytes.clone() };
+        let answer = self.transact(name, compare, Op::Put(put), draft.bytes.len()).await?;
+        let revision = answer.header.map_or(0, |header| unsigned(header.revision));
+        Ok(draft.at_revision(key.into(), revision))
+    }
+
+    async fn delete(&self, key: String, expect: Expect) -> Result<Entry, WriteError> {
+        let name = Bytes::from(key.clone());
+        let compare = match expect {
+            Expect::Absent | Expect::Revision(0) => return Err(self.conflict(&key).await),
+            Expect::Revision(revision) => Compare::revision_is(&name, signed(revision)),
+            Expect::Any => Compare::exists(&name),
+        };
+        let delete = DeleteRangeRequest { key: name.clone(), prev_kv: true };
+        let answer = self.transact(name, Some(compare), Op::Delete(delete), 0).await?;
+        let revision = answer.header.map_or(0, |header| unsigned(header.revision));
+        let last = answer.into_pair().unwrap_or_default();
+        object::entry_at(&last, revision).map_err(WriteError::Unreadable)
+    }
+
+    /// Carries out `op` if `compare` holds.
+    async fn transact(
+        &self,
+        key: Bytes,
+        compare: Option<Compare>,
+        op: Op,
+        size: usize,
+    ) -> Result<TxnResponse, WriteError> {
+        let look = Op::Range(RangeRequest { key, ..RangeRequest::default() });
+        let request = TxnRequest {
+            compare: compare.into_iter().collect(),
+            success: vec![op.into()],
+            failure: vec![look.into()],
+        };
+        let answer = self.client.call(&request, Repeat::Unsent).await.map_err(|error| failed(error, size))?;
+        if answer.succeeded {
+            return Ok(answer);
+        }
+        let current = answer.into_pair().as_ref().map(object::entry).transpose();
+        Err(WriteError::Conflict { current: current.map_err(WriteError::Unreadable)? })
+    }
+
+    /// A write that no state allows.
+    async fn conflict(&self, key: &str) -> WriteError {
+        match self.get(key).await {
+            Ok(current) => WriteError::Conflict { current },
+            Err(ReadError::Closed) => WriteError::Closed,
+            Err(error) => WriteError::Unreadable(error),
+        }
+    }
+}
+
+fn failed(error: RpcError, size: usize) -> WriteError {
+    match error {
+        RpcError::NotSent(reason) => WriteError::Unreachable(reason),
+        RpcError::Lost(reason) => WriteError::Unknown(reason),
+        RpcError::Closed => WriteError::Closed,
+        RpcError::Refused { message, .. } => refused(message, size),
+    }
+}
+
+/// etcd's words tell more than its codes.
+fn refused(message: String, size: usize) -> WriteError {
+    let says = |words: &str| message.contains(words);
+    if says("request is too large") || says("message larger than max") {
+        return WriteError::TooLarge { size, max: OBJECT_BYTES_MAX };
+    }
+    if says("database space exceeded") {
+        return WriteError::Full(message);
+    }
+    // Among them: it timed out, its leader changed. Others are refusals, but none that is known to come before the write.
+    WriteError::Unknown(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let kind = |message: &str| match refused(message.to_owned(), 7) {
+            WriteError::TooLarge { size: 7, .. } => "too large",
+            WriteError::Full(_) => "full",
+            WriteError::Unknown(_) => "unknown",
+            other => panic!("{other}"),
+        };
+        assert_eq!(kind("etcdserver: request is too large"), "too large");
+        assert_eq!(kind("grpc: received message larger than max (5 vs. 4)"), "too large");
+        assert_eq!(kind("etcdserver: mvcc: database space exceeded"), "full");
+        assert_eq!(kind("etcdserver: request timed out"), "unknown");
+        assert_eq!(kind("etcdserver: leader changed"), "unknown");
+    }
+}
