@@ -8,6 +8,7 @@
 mod attributes;
 pub mod bootstrap;
 mod node;
+mod pkix;
 pub mod rbac;
 mod token;
 mod user;
@@ -15,6 +16,10 @@ mod x509;
 
 pub use attributes::{Attributes, Decision};
 pub use node::{NodeAuthorizer, NodeGraph, NodeGraphError, NodeRelations, Related};
+pub use pkix::{
+    CertificateFacts, PemBlock, RequestError, SigningRequest, certificate, pem_blocks, signing_request,
+    signing_request_der,
+};
 pub use token::{
     Claims, DEFAULT_EXPIRATION_SECONDS, KeyError, KubernetesClaims, MAX_EXPIRATION_SECONDS,
     MIN_EXPIRATION_SECONDS, Ref, TokenError, TokenSigner, TokenSpec, TokenSubjects, Verified, accept_claims,

@@ -39,7 +39,7 @@ impl Plugin for RbacEscalation {
 }
 
 /// The roles and bindings of this moment. Writes of them are rare, so nothing is kept for this.
-fn snapshot(registry: &Registry) -> Rbac {
+pub(super) fn snapshot(registry: &Registry) -> Rbac {
     let mut rbac = Rbac::default();
     for kind in Kind::ALL {
         for item in registry.objects(GROUP, kind.plural()) {

@@ -2,6 +2,7 @@
 
 mod escalation;
 mod reviews;
+mod signers;
 mod token_request;
 mod token_review;
 
@@ -18,6 +19,7 @@ use crate::flow::{Admitted, Chain, header};
 use crate::http::{Accept, BodyError, RequestInfo, Wishes, read_limited, read_object};
 
 pub(crate) use escalation::RbacEscalation;
+pub(crate) use signers::CertificateSigners;
 
 /// What is posted here: group, version and kind of the body.
 struct Expected<'a> {

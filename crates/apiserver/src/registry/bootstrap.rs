@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use super::create::Written;
+use super::kinds::flow_control;
 use super::options::WriteOptions;
 use super::seam::ApiRequest;
 use super::update::Change;
@@ -43,7 +44,8 @@ pub(super) async fn run(registry: &Registry) -> Result<(), StartError> {
     let roles =
         try_join_all(auth::bootstrap::objects().into_iter().map(|role| reconcile(registry, role.object)));
     let classes = try_join_all(PRIORITY_CLASSES.map(|named| ensure(registry, class(named))));
-    tokio::try_join!(roles, classes, kubernetes_service(registry))?;
+    let flow_control = try_join_all(flow_control::initial().iter().map(|one| settle(registry, one)));
+    tokio::try_join!(roles, classes, flow_control, kubernetes_service(registry))?;
     Ok(())
 }
 
@@ -90,6 +92,21 @@ async fn replace(registry: &Registry, object: Value) -> Result<(), StartError> {
     change(registry, object, move |old| {
         let mut new = wanted.clone();
         new["metadata"] = old["metadata"].clone();
+        Some(new)
+    })
+    .await
+}
+
+/// Creates an object of flow control, or makes its specification what it should be, where that is the server's to say.
+async fn settle(registry: &Registry, initial: &flow_control::Initial) -> Result<(), StartError> {
+    let spec = &initial.object["spec"];
+    change(registry, initial.object.clone(), |old| {
+        let ours = initial.mandatory || meta::annotation(old, flow_control::AUTOUPDATE) == Some("true");
+        if !ours || old["spec"] == *spec {
+            return None;
+        }
+        let mut new = old.clone();
+        new["spec"] = spec.clone();
         Some(new)
     })
     .await

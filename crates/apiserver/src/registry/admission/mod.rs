@@ -108,6 +108,7 @@ pub(super) fn plugins() -> Vec<Box<dyn Plugin>> {
         Box::new(default_classes::DefaultStorageClass),
         Box::new(runtime_class::RuntimeClass),
         Box::new(default_classes::DefaultIngressClass),
+        Box::new(crate::access::CertificateSigners),
         // Counts, and so comes after everything that may still change or refuse.
         Box::new(resource_quota::ResourceQuota::default()),
         Box::new(crate::access::RbacEscalation),

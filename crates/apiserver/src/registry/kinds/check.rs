@@ -240,17 +240,3 @@ fn differ(path: &str, old: &Value, new: &Value, lines: &mut String) {
         }
     }
 }
-
-/// A range of addresses.
-pub(super) fn cidr(value: &str, path: &Path) -> Errors {
-    let parsed = value.split_once('/').is_some_and(|(address, bits)| {
-        let longest = match address.parse::<std::net::IpAddr>() {
-            Ok(address) if address.is_ipv4() => 32,
-            Ok(_) => 128,
-            Err(_) => return false,
-        };
-        bits.parse::<u8>().is_ok_and(|bits| bits <= longest)
-    });
-    let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-    if parsed { Errors::new() } else { vec![FieldError::invalid(path, value, detail)] }
-}

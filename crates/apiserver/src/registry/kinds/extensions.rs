@@ -1,10 +1,12 @@
 //! What extends the API itself or says how it is served: aggregated APIs, custom resources, flow control.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use machinery::field::{Errors, FieldError, Path};
-use machinery::meta;
+use machinery::{meta, names};
 use serde_json::{Value, json};
 
-use super::cells::{age, or_none};
+use super::cells::{age, or_unset, shortened};
 use super::check;
 use super::plain::Plain;
 use super::value::{below, fill, flag, has, int, list, put, text};
@@ -17,6 +19,7 @@ pub(super) fn plain(group: &str, plural: &str, generic: Generic) -> Option<Plain
         ("apiregistration.k8s.io", "apiservices") => Plain {
             defaults: "spec.service.port = 443",
             validate: api_service,
+            validate_status: api_service_status,
             row: Some(api_service_row),
             ..base
         },
@@ -27,34 +30,82 @@ pub(super) fn plain(group: &str, plural: &str, generic: Generic) -> Option<Plain
             row: Some(|object, _| vec![json!(meta::name(object)), json!(meta::creation_timestamp(object))]),
             ..base
         },
-        ("flowcontrol.apiserver.k8s.io", "flowschemas") => {
-            Plain { defaults: "spec.matchingPrecedence = 1000", row: Some(flow_schema_row), ..base }
-        }
-        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => {
-            Plain { defaults: LEVEL, row: Some(level_row), ..base }
+        ("storagemigration.k8s.io", "storageversionmigrations") => Plain {
+            validate: migration,
+            immutable: &["/spec/resource"],
+            status_checks: "status.conditions conditions",
+            row: Some(migration_row),
+            ..base
+        },
+        ("internal.apiserver.k8s.io", "storageversions") => {
+            Plain { status_checks: STORAGE_VERSIONS, row: Some(storage_version_row), ..base }
         }
         _ => return None,
     })
 }
 
-const LEVEL: &str = r#"
-spec.limited.nominalConcurrencyShares = 30
-spec.limited.lendablePercent = 0
-spec.limited.limitResponse.queuing.queues = 64
-spec.limited.limitResponse.queuing.handSize = 8
-spec.limited.limitResponse.queuing.queueLengthLimit = 50
-spec.exempt.nominalConcurrencyShares = 0
-spec.exempt.lendablePercent = 0
-"#;
+const STORAGE_VERSIONS: &str = "
+status.storageVersions                    unique=apiServerID
+status.storageVersions[].apiServerID      required
+status.storageVersions[].encodingVersion  required
+";
+
+/// Names like those of aggregated APIs and their resources.
+fn migration(object: &Value) -> Errors {
+    let (resource, path) = (&object["spec"]["resource"], Path::new("spec").child("resource"));
+    let mut errors = Errors::new();
+    let (name, group) = (text(resource, "resource"), text(resource, "group"));
+    let reasons = names::dns1035_label(name);
+    if name.is_empty() {
+        errors.push(FieldError::required(&path.child("resource"), "resource is required to be set"));
+    } else if !reasons.is_empty() {
+        errors.push(FieldError::invalid(&path.child("resource"), name, reasons.join(",")));
+    }
+    let reasons = names::dns1123_subdomain(group);
+    if !group.is_empty() && !reasons.is_empty() {
+        errors.push(FieldError::invalid(&path.child("group"), group, reasons.join(",")));
+    }
+    errors
+}
+
+fn migration_row(object: &Value, _now: i64) -> Vec<Value> {
+    let resource = &object["spec"]["resource"];
+    let shown = machinery::status::qualified(text(resource, "group"), text(resource, "resource"));
+    vec![json!(meta::name(object)), json!(shown)]
+}
+
+fn storage_version_row(object: &Value, now: i64) -> Vec<Value> {
+    let status = &object["status"];
+    let versions: Vec<String> = list(status, "storageVersions")
+        .iter()
+        .map(|one| format!("{}={}", text(one, "apiServerID"), text(one, "encodingVersion")))
+        .collect();
+    vec![
+        json!(meta::name(object)),
+        or_unset(status.get("commonEncodingVersion")),
+        json!(shortened(&versions, "")),
+        age(object, now),
+    ]
+}
 
 fn api_service(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
+    let (group, version) = (text(spec, "group"), text(spec, "version"));
+    let wanted = format!("{version}.{group}");
     let mut errors = Errors::new();
-    let name = format!("{}.{}", text(spec, "version"), text(spec, "group"));
-    if meta::name(object) != name.trim_end_matches('.') && meta::name(object) != name {
-        let detail = format!("must be `spec.version+\".\"+spec.group`: {name:?}");
+    if meta::name(object) != wanted {
+        let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
         errors.push(FieldError::invalid(&Path::new("metadata").child("name"), meta::name(object), detail));
     }
+    let at = path.child("group");
+    if group.is_empty() && version != "v1" {
+        let detail = "only v1 may have an empty group and it better be legacy kube";
+        errors.push(FieldError::required(&at, detail));
+    }
+    if !group.is_empty() {
+        errors.extend(check::named(&at, group, names::dns1123_subdomain(group)));
+    }
+    errors.extend(check::named(&path.child("version"), version, names::dns1035_label(version)));
     for (field, most) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1_000)] {
         let value = int(spec, field).unwrap_or_default();
         if !(1..=most).contains(&value) {
@@ -62,16 +113,48 @@ fn api_service(object: &Value) -> Errors {
             errors.push(FieldError::invalid(&path.child(field), value, detail));
         }
     }
-    if has(spec, "service") {
-        let at = path.child("service");
-        errors.extend(check::required(&spec["service"], "namespace", &at));
-        errors.extend(check::required(&spec["service"], "name", &at));
-        if flag(spec, "insecureSkipTLSVerify") && !text(spec, "caBundle").is_empty() {
-            let detail = "may not be true if caBundle is present";
-            errors.push(FieldError::invalid(&path.child("insecureSkipTLSVerify"), true, detail));
+    errors.extend(api_backend(spec, &path));
+    errors
+}
+
+fn api_backend(spec: &Value, path: &Path) -> Errors {
+    let (bundle, insecure) = (text(spec, "caBundle"), flag(spec, "insecureSkipTLSVerify"));
+    let (bundle_at, insecure_at) = (path.child("caBundle"), path.child("insecureSkipTLSVerify"));
+    let mut errors = Errors::new();
+    if !has(spec, "service") {
+        if !bundle.is_empty() {
+            let size = format!("{} bytes", STANDARD.decode(bundle).map_or(0, |bytes| bytes.len()));
+            errors.push(FieldError::invalid(&bundle_at, size, "local APIServices may not have a caBundle"));
         }
+        if insecure {
+            let detail = "local APIServices may not have insecureSkipTLSVerify";
+            errors.push(FieldError::invalid(&insecure_at, true, detail));
+        }
+        return errors;
+    }
+    let (service, at) = (&spec["service"], path.child("service"));
+    errors.extend(["namespace", "name"].into_iter().filter_map(|field| check::required(service, field, &at)));
+    let port = int(service, "port").unwrap_or_default();
+    let reasons = names::port_number(port);
+    if !reasons.is_empty() {
+        let detail = format!("port is not valid: {}", reasons.join(", "));
+        errors.push(FieldError::invalid(&at.child("port"), port, detail));
+    }
+    if insecure && !bundle.is_empty() {
+        errors.push(FieldError::invalid(&insecure_at, true, "may not be true if caBundle is present"));
     }
     errors
+}
+
+fn api_service_status(object: &Value, _: &Value) -> Errors {
+    const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
+    let path = Path::new("status").child("conditions");
+    let conditions = list(&object["status"], "conditions").iter().enumerate();
+    conditions
+        .map(|(i, condition)| (path.index(i).child("status"), text(condition, "status")))
+        .filter(|(_, status)| !STATUSES.contains(status))
+        .map(|(at, status)| FieldError::not_supported(&at, status, &STATUSES))
+        .collect()
 }
 
 fn api_service_row(object: &Value, now: i64) -> Vec<Value> {
@@ -128,35 +211,4 @@ fn definition_name(object: &Value) -> Errors {
     }
     let detail = r#"must be spec.names.plural+"."+spec.group"#;
     vec![FieldError::invalid(&Path::new("metadata").child("name"), name, detail)]
-}
-
-fn flow_schema_row(object: &Value, now: i64) -> Vec<Value> {
-    let spec = &object["spec"];
-    let method = text(&spec["distinguisherMethod"], "type");
-    let dangling = list(&object["status"], "conditions").iter().find(|c| text(c, "type") == "Dangling");
-    vec![
-        json!(meta::name(object)),
-        json!(text(&spec["priorityLevelConfiguration"], "name")),
-        json!(int(spec, "matchingPrecedence").unwrap_or_default().to_string()),
-        json!(or_none(method)),
-        age(object, now),
-        json!(dangling.map_or("?", |condition| text(condition, "status"))),
-    ]
-}
-
-fn level_row(object: &Value, now: i64) -> Vec<Value> {
-    let spec = &object["spec"];
-    let limited = &spec["limited"];
-    let queuing = &limited["limitResponse"]["queuing"];
-    let shown =
-        |of: &Value, field: &str| json!(int(of, field).map_or("<none>".to_owned(), |n| n.to_string()));
-    vec![
-        json!(meta::name(object)),
-        json!(text(spec, "type")),
-        shown(limited, "nominalConcurrencyShares"),
-        shown(queuing, "queues"),
-        shown(queuing, "handSize"),
-        shown(queuing, "queueLengthLimit"),
-        age(object, now),
-    ]
 }

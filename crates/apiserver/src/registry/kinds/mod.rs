@@ -1,15 +1,22 @@
 //! What is special about each kind: one file a kind, one line here.
 
+mod addresses;
+mod admission_policy;
 mod apps;
 mod autoscaling;
 mod batch;
 mod cells;
 mod certificates;
 mod check;
+mod conditions;
 mod coordination;
 pub mod core;
+mod devices;
 mod discovery;
 mod extensions;
+pub(super) mod flow_control;
+mod lifecycle;
+mod match_rules;
 mod networking;
 mod plain;
 mod pod_spec;
@@ -18,6 +25,8 @@ mod rbac;
 mod rules;
 mod runtime_class;
 mod scheduling;
+mod shape;
+mod signers;
 mod storage;
 mod value;
 mod webhooks;
@@ -53,11 +62,15 @@ fn plain(group: &str, plural: &str) -> Arc<dyn Strategy> {
         "apps" => apps::plain(plural, generic),
         "autoscaling" => autoscaling::plain(plural, generic),
         "batch" => batch::plain(plural, generic),
+        "certificates.k8s.io" => certificates::plain(plural, generic),
         "coordination.k8s.io" => coordination::plain(plural, generic),
+        "flowcontrol.apiserver.k8s.io" => flow_control::plain(plural, generic),
         "discovery.k8s.io" => discovery::plain(plural, generic),
+        "lifecycle.k8s.io" => lifecycle::plain(plural, generic),
         "networking.k8s.io" => networking::plain(plural, generic),
         "node.k8s.io" => runtime_class::plain(plural, generic),
         "policy" => policy::plain(plural, generic),
+        "resource.k8s.io" => devices::plain(plural, generic),
         "rbac.authorization.k8s.io" => rbac::plain(plural, generic),
         "scheduling.k8s.io" => scheduling::plain(plural, generic),
         "storage.k8s.io" => storage::plain(plural, generic),
@@ -113,7 +126,7 @@ fn counts_generations(group: &str, plural: &str) -> bool {
         | "networking.k8s.io"
         | "discovery.k8s.io"
         | "resource.k8s.io" => plural != "ipaddresses",
-        "scheduling.k8s.io" => plural == "priorityclasses",
+        "scheduling.k8s.io" | "lifecycle.k8s.io" => true,
         _ => false,
     }
 }

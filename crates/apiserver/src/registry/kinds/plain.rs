@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::check;
 use super::rules::Rules;
+use super::shape::Shape;
 use super::value::put;
 use crate::registry::strategy::{Generic, Strategy};
 
@@ -17,6 +18,10 @@ pub(super) struct Plain {
     pub names: Option<fn(&str) -> Vec<String>>,
     /// See [`Rules`].
     pub defaults: &'static str,
+    /// See [`Shape`]; runs before `validate`, and with what was there before also on updates.
+    pub checks: &'static str,
+    /// The same for what a write to `/status` sends.
+    pub status_checks: &'static str,
     /// Defaults that depend on other fields; runs after the table.
     pub complete: fn(&mut Value),
     /// See [`Strategy::prepare_for_create`].
@@ -43,6 +48,8 @@ pub(super) struct Plain {
     pub orphans: bool,
     /// Filled at first use.
     pub compiled: OnceLock<Rules>,
+    /// Likewise.
+    pub shapes: OnceLock<[Shape; 2]>,
 }
 
 impl Plain {
@@ -52,6 +59,8 @@ impl Plain {
             generic,
             names: None,
             defaults: "",
+            checks: "",
+            status_checks: "",
             complete: |_| {},
             prepare: |_| {},
             status: "",
@@ -65,7 +74,14 @@ impl Plain {
             warnings: |_| Vec::new(),
             orphans: false,
             compiled: OnceLock::new(),
+            shapes: OnceLock::new(),
         }
+    }
+}
+
+impl Plain {
+    fn shapes(&self) -> &[Shape; 2] {
+        self.shapes.get_or_init(|| [self.checks, self.status_checks].map(Shape::new))
     }
 }
 
@@ -87,7 +103,9 @@ impl Strategy for Plain {
     }
 
     fn validate(&self, object: &Value) -> Errors {
-        (self.validate)(object)
+        let mut errors = self.shapes()[0].check(object);
+        errors.extend((self.validate)(object));
+        errors
     }
 
     fn validate_create(&self, object: &Value) -> Errors {
@@ -101,12 +119,17 @@ impl Strategy for Plain {
             .iter()
             .filter_map(|pointer| check::immutable(object, old, pointer, &path(pointer)))
             .collect();
+        errors.extend(self.shapes()[0].changes(object, old));
         errors.extend((self.validate_update)(object, old));
         errors
     }
 
     fn validate_status_update(&self, object: &Value, old: &Value) -> Errors {
-        (self.validate_status)(object, old)
+        let shape = &self.shapes()[1];
+        let mut errors = shape.check(object);
+        errors.extend(shape.changes(object, old));
+        errors.extend((self.validate_status)(object, old));
+        errors
     }
 
     fn has_generation(&self) -> bool {

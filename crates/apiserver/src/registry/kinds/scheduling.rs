@@ -1,4 +1,4 @@
-//! `scheduling.k8s.io`: priority classes.
+//! `scheduling.k8s.io`: priority classes, and groups of pods that are scheduled together.
 
 use machinery::field::{Errors, FieldError, Path};
 use machinery::meta;
@@ -14,16 +14,117 @@ use crate::registry::strategy::Generic;
 const USER_MAX: i64 = 1_000_000_000;
 /// Classes of the system, and their priorities.
 const SYSTEM: [(&str, i64); 2] =
-    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+    [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+
+/// Two levels of groups within groups are looked into; upstream permits four.
+const WORKLOAD: &str = "
+spec                          struct union=podGroupTemplates|compositePodGroupTemplates
+spec.controllerRef            immutable
+spec.controllerRef.apiGroup   subdomain
+spec.controllerRef.kind       required segment
+spec.controllerRef.name       required segment
+spec.podGroupTemplates        items=8 unique=name fixed
+spec.podGroupTemplates[].name                                required label
+spec.podGroupTemplates[].schedulingPolicy                    struct union=basic|gang
+spec.podGroupTemplates[].schedulingPolicy.basic              immutable
+spec.podGroupTemplates[].schedulingPolicy.gang               no-set no-unset
+spec.podGroupTemplates[].schedulingPolicy.gang.minCount      required min=1
+spec.podGroupTemplates[].schedulingConstraints               immutable
+spec.podGroupTemplates[].schedulingConstraints.topology      items=1
+spec.podGroupTemplates[].schedulingConstraints.topology[].key required label-key
+spec.podGroupTemplates[].resourceClaims                      items=4 unique=name immutable
+spec.podGroupTemplates[].resourceClaims[].name               required label
+spec.podGroupTemplates[].resourceClaims[].resourceClaimName          subdomain
+spec.podGroupTemplates[].resourceClaims[].resourceClaimTemplateName  subdomain
+spec.podGroupTemplates[].disruptionMode                      immutable
+spec.podGroupTemplates[].priorityClassName                   subdomain immutable
+spec.podGroupTemplates[].priority                            max=1000000000 immutable
+spec.podGroupTemplates[].preemptionPolicy                    one-of=Never|PreemptLowerPriority immutable
+spec.compositePodGroupTemplates  items=8 unique=name fixed
+spec.compositePodGroupTemplates[].name                       required label
+spec.compositePodGroupTemplates[].schedulingPolicy           struct union=basic|gang
+spec.compositePodGroupTemplates[].schedulingPolicy.basic     immutable
+spec.compositePodGroupTemplates[].schedulingPolicy.gang      no-set no-unset
+spec.compositePodGroupTemplates[].schedulingPolicy.gang.minGroupCount required min=1
+spec.compositePodGroupTemplates[].priorityClassName          subdomain immutable
+spec.compositePodGroupTemplates[].priority                   max=1000000000 immutable
+spec.compositePodGroupTemplates[].preemptionPolicy           one-of=Never|PreemptLowerPriority immutable
+spec.compositePodGroupTemplates[].podGroupTemplates          items=8 unique=name fixed
+spec.compositePodGroupTemplates[].podGroupTemplates[].name   required label
+spec.compositePodGroupTemplates[].podGroupTemplates[].schedulingPolicy struct union=basic|gang
+";
+
+const POD_GROUP: &str = "
+spec                                   struct
+spec.parentCompositePodGroupName       subdomain immutable
+spec.workloadRef                       immutable
+spec.workloadRef.workloadName          required subdomain
+spec.workloadRef.templateName          required label
+spec.schedulingPolicy                  struct union=basic|gang
+spec.schedulingPolicy.basic            immutable
+spec.schedulingPolicy.gang             no-set no-unset
+spec.schedulingPolicy.gang.minCount    required min=1
+spec.schedulingConstraints             immutable
+spec.schedulingConstraints.topology    items=1
+spec.schedulingConstraints.topology[].key required label-key
+spec.resourceClaims                    items=4 unique=name immutable
+spec.resourceClaims[].name             required label
+spec.resourceClaims[].resourceClaimName          subdomain
+spec.resourceClaims[].resourceClaimTemplateName  subdomain
+spec.disruptionMode                    immutable union=single|all
+spec.priorityClassName                 subdomain immutable
+spec.priority                          max=1000000000 immutable
+spec.preemptionPolicy                  one-of=Never|PreemptLowerPriority immutable
+";
+
+const POD_GROUP_STATUS: &str = "
+status.conditions                        conditions
+status.resourceClaimStatuses             items=4 unique=name
+status.resourceClaimStatuses[].resourceClaimName subdomain
+";
+
+const COMPOSITE: &str = "
+spec                                   struct
+spec.parentCompositePodGroupName       subdomain immutable
+spec.workloadRef                       required immutable
+spec.workloadRef.workloadName          required subdomain
+spec.workloadRef.templateName          required label
+spec.schedulingPolicy                  struct union=basic|gang immutable
+spec.schedulingPolicy.gang.minGroupCount required min=1
+spec.schedulingConstraints             immutable
+spec.schedulingConstraints.topology    items=1
+spec.schedulingConstraints.topology[].key required label-key
+spec.disruptionMode                    immutable union=single|all
+spec.priorityClassName                 subdomain immutable
+spec.priority                          max=1000000000 immutable
+spec.preemptionPolicy                  one-of=Never|PreemptLowerPriority immutable
+";
 
 /// The strategy of a resource of the group.
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
-    (plural == "priorityclasses").then(|| Plain {
-        defaults: "preemptionPolicy = \"PreemptLowerPriority\"",
-        validate,
-        validate_update,
-        row: Some(row),
-        ..Plain::new(generic)
+    let base = Plain::new(generic);
+    Some(match plural {
+        "priorityclasses" => Plain {
+            defaults: "preemptionPolicy = \"PreemptLowerPriority\"",
+            validate,
+            validate_update,
+            row: Some(row),
+            ..base
+        },
+        "workloads" => Plain { checks: WORKLOAD, ..base },
+        "podgroups" => Plain {
+            defaults: "spec.disruptionMode = {\"single\": {}}",
+            checks: POD_GROUP,
+            status_checks: POD_GROUP_STATUS,
+            ..base
+        },
+        "compositepodgroups" => Plain {
+            defaults: "spec.disruptionMode = {\"single\": {}}",
+            checks: COMPOSITE,
+            status_checks: "status.conditions conditions",
+            ..base
+        },
+        _ => return None,
     })
 }
 
@@ -31,14 +132,9 @@ fn validate(object: &Value) -> Errors {
     let (name, value) = (meta::name(object), int(object, "value").unwrap_or_default());
     let mut errors = Errors::new();
     if name.starts_with("system-") {
-        if !SYSTEM.contains(&(name, value)) || flag(object, "globalDefault") {
+        if let Err(why) = system_class(name, value, flag(object, "globalDefault")) {
             let detail =
                 "priority class names with 'system-' prefix are reserved for system use only. error: ";
-            let why = if SYSTEM.iter().any(|(known, _)| *known == name) {
-                format!("value of {name} PriorityClass must be {}", system_value(name))
-            } else {
-                format!("{name} is not a known system priority class")
-            };
             let path = Path::new("metadata").child("name");
             errors.push(FieldError::forbidden(&path, format!("{detail}{why}")));
         }
@@ -51,8 +147,18 @@ fn validate(object: &Value) -> Errors {
     errors
 }
 
-fn system_value(name: &str) -> i64 {
-    SYSTEM.iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
+/// Why this is not one of the classes of the system (upstream: `pkg/apis/scheduling/v1/helpers.go`).
+fn system_class(name: &str, value: i64, is_default: bool) -> Result<(), String> {
+    let Some((_, known)) = SYSTEM.iter().find(|(known, _)| *known == name) else {
+        return Err(format!("{name} is not a known system priority class"));
+    };
+    if value != *known {
+        return Err(format!("value of {name} PriorityClass must be {known}"));
+    }
+    if is_default {
+        return Err(format!("globalDefault of {name} PriorityClass must be false"));
+    }
+    Ok(())
 }
 
 fn validate_update(object: &Value, old: &Value) -> Errors {

@@ -1,14 +1,22 @@
 //! `storage.k8s.io`: classes, drivers, attachments.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use machinery::field::{Errors, FieldError, Path};
 use machinery::{meta, names};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::cells::{age, or_unset};
 use super::check;
 use super::plain::Plain;
-use super::value::{flag, has, list, put, strings, text};
+use super::shape::csi_driver;
+use super::value::{flag, has, int, list, map, put, strings, text};
 use crate::registry::strategy::Generic;
+
+/// Parameters that a class may have.
+const PARAMETERS_MAX: usize = 512;
+/// Bytes of all parameters, or of what an attachment says of itself.
+const TEXT_MAX: usize = 256 << 10;
 
 const DEFAULT_CLASS: [&str; 2] =
     ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
@@ -21,6 +29,13 @@ spec.fsGroupPolicy = "ReadWriteOnceWithFSType"
 spec.requiresRepublish = false
 spec.seLinuxMount = false
 "#;
+
+const ATTACHMENT: &str = "
+spec           struct
+spec.attacher  required
+";
+
+const CAPACITY: &str = "nodeTopology selector";
 
 /// The strategy of a resource of the group.
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
@@ -37,51 +52,122 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
             defaults: DRIVER,
             complete: driver_defaults,
             validate: driver,
-            immutable: &["/spec/attachRequired", "/spec/fsGroupPolicy", "/spec/volumeLifecycleModes"],
+            validate_update: driver_update,
             row: Some(driver_row),
             ..base
         },
-        "csinodes" => Plain { row: Some(node_row), ..base },
-        "csistoragecapacities" => {
-            Plain { immutable: &["/nodeTopology", "/storageClassName"], row: Some(capacity_row), ..base }
-        }
+        "csinodes" => Plain { validate: node, validate_update: node_update, row: Some(node_row), ..base },
+        "csistoragecapacities" => Plain {
+            checks: CAPACITY,
+            validate: capacity,
+            immutable: &["/nodeTopology", "/storageClassName"],
+            row: Some(capacity_row),
+            ..base
+        },
         "volumeattachments" => Plain {
+            checks: ATTACHMENT,
             validate: attachment,
+            validate_create: attachment_names,
+            validate_status: |object, _| attachment_status(&object["status"]),
             immutable: &["/spec"],
             row: Some(attachment_row),
             status: r#"{"attached":false}"#,
             ..base
         },
-        "volumeattributesclasses" => {
-            Plain { immutable: &["/driverName", "/parameters"], row: Some(attributes_row), ..base }
-        }
+        "volumeattributesclasses" => Plain {
+            validate: attributes,
+            validate_update: |object, old| forbidden_updates(object, old, &["driverName", "parameters"]),
+            row: Some(attributes_row),
+            ..base
+        },
         _ => return None,
     })
 }
 
 fn class(object: &Value) -> Errors {
     let root = Path::root();
-    let (provisioner, path) = (text(object, "provisioner"), Path::new("provisioner"));
-    let mut errors = Errors::new();
-    if provisioner.is_empty() {
-        errors.push(FieldError::required(&path, provisioner));
-    } else {
-        errors.extend(check::named(&path, provisioner, names::qualified_name(&provisioner.to_lowercase())));
-    }
+    let mut errors = provisioner(text(object, "provisioner"), &Path::new("provisioner"));
+    errors.extend(parameters(object, true));
     errors.extend(check::enumeration(object, "reclaimPolicy", &["Delete", "Retain"], &root));
     let modes = ["Immediate", "WaitForFirstConsumer"];
     errors.extend(check::one_of(object, "volumeBindingMode", &modes, &root));
+    errors.extend(topologies(list(object, "allowedTopologies")));
     errors
 }
 
-fn class_update(object: &Value, old: &Value) -> Errors {
+fn provisioner(name: &str, path: &Path) -> Errors {
+    if name.is_empty() {
+        return vec![FieldError::required(path, "")];
+    }
+    check::named(path, name, names::qualified_name(&name.to_lowercase()))
+}
+
+fn parameters(object: &Value, may_be_empty: bool) -> Errors {
+    let path = Path::new("parameters");
+    let Some(parameters) = map(object, "parameters") else {
+        let detail = "must contain at least one key/value pair";
+        let missing = || FieldError::required(&path, detail);
+        return (!may_be_empty).then(missing).into_iter().collect();
+    };
+    if parameters.len() > PARAMETERS_MAX {
+        return vec![FieldError::too_long(&path, PARAMETERS_MAX)];
+    }
+    let mut errors = Errors::new();
+    if parameters.contains_key("") {
+        errors.push(FieldError::invalid(&path, "", "field can not be empty."));
+    }
+    if bytes(parameters) > TEXT_MAX {
+        errors.push(FieldError::too_long(&path, TEXT_MAX));
+    }
+    errors
+}
+
+/// Bytes of all keys and values.
+fn bytes(map: &Map<String, Value>) -> usize {
+    map.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum()
+}
+
+fn topologies(terms: &[Value]) -> Errors {
+    let mut errors = Errors::new();
+    let mut before: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    for (i, term) in terms.iter().enumerate() {
+        let path = Path::new("allowedTopologies").index(i).child("matchLabelExpressions");
+        let mut keys = BTreeMap::new();
+        for (j, expression) in list(term, "matchLabelExpressions").iter().enumerate() {
+            let (key, values, at) = (text(expression, "key"), strings(expression, "values"), path.index(j));
+            let mut distinct = BTreeSet::new();
+            if values.is_empty() {
+                errors.push(FieldError::required(&at.child("values"), ""));
+            }
+            for (k, value) in values.into_iter().enumerate() {
+                if !distinct.insert(value) {
+                    errors.push(FieldError::duplicate(&at.child("values").index(k), value));
+                }
+            }
+            errors.extend(check::named(&at.child("key"), key, names::qualified_name(key)));
+            if keys.insert(key, distinct).is_some() {
+                errors.push(FieldError::duplicate(&at.child("key"), key));
+            }
+        }
+        if before.contains(&keys) {
+            errors.push(FieldError::duplicate(&path, ""));
+        }
+        before.push(keys);
+    }
+    errors
+}
+
+fn forbidden_updates(object: &Value, old: &Value, fields: &[&str]) -> Errors {
     let changed =
         |field: &str| object.get(field).unwrap_or(&Value::Null) != old.get(field).unwrap_or(&Value::Null);
-    let mut errors: Errors = ["parameters", "provisioner", "reclaimPolicy"]
-        .into_iter()
-        .filter(|field| changed(field))
-        .map(|field| FieldError::forbidden(&Path::new(field), format!("updates to {field} are forbidden.")))
-        .collect();
+    let refuse = |field: &&str| {
+        FieldError::forbidden(&Path::new(*field), format!("updates to {field} are forbidden."))
+    };
+    fields.iter().filter(|field| changed(field)).map(refuse).collect()
+}
+
+fn class_update(object: &Value, old: &Value) -> Errors {
+    let mut errors = forbidden_updates(object, old, &["parameters", "provisioner", "reclaimPolicy"]);
     errors.extend(check::immutable(object, old, "/volumeBindingMode", &Path::new("volumeBindingMode")));
     errors
 }
@@ -110,13 +196,54 @@ fn driver(object: &Value) -> Errors {
     let mut errors = Errors::new();
     let policies = ["File", "None", "ReadWriteOnceWithFSType"];
     errors.extend(check::enumeration(spec, "fsGroupPolicy", &policies, &path));
+    errors.extend(token_requests(list(spec, "tokenRequests"), &path.child("tokenRequests")));
     for mode in strings(spec, "volumeLifecycleModes") {
-        let allowed = ["Ephemeral", "Persistent"];
+        let allowed = ["Persistent", "Ephemeral"];
         if !allowed.contains(&mode) {
             errors.push(FieldError::not_supported(&path.child("volumeLifecycleModes"), mode, &allowed));
         }
     }
+    let period = "nodeAllocatableUpdatePeriodSeconds";
+    if let Some(seconds) = int(spec, period).filter(|seconds| *seconds < 10) {
+        let detail = "must be greater than or equal to 10 seconds";
+        errors.push(FieldError::invalid(&path.child(period), seconds, detail));
+    }
     errors
+}
+
+fn token_requests(requests: &[Value], path: &Path) -> Errors {
+    const SECONDS_MIN: i64 = 600;
+    const SECONDS_MAX: i64 = 1 << 32;
+    let mut audiences = BTreeSet::new();
+    let mut errors = Errors::new();
+    for (i, request) in requests.iter().enumerate() {
+        let (audience, at) = (text(request, "audience"), path.index(i));
+        if !audiences.insert(audience) {
+            errors.push(FieldError::duplicate(&at.child("audience"), audience));
+            continue;
+        }
+        let Some(seconds) = int(request, "expirationSeconds") else { continue };
+        let at = at.child("expirationSeconds");
+        if seconds < SECONDS_MIN {
+            let detail = "may not specify a duration less than 10 minutes";
+            errors.push(FieldError::invalid(&at, seconds, detail));
+        }
+        if seconds > SECONDS_MAX {
+            let detail = "may not specify a duration larger than 2^32 seconds";
+            errors.push(FieldError::invalid(&at, seconds, detail));
+        }
+    }
+    errors
+}
+
+/// Upstream calls the first of the fields otherwise than it is called.
+fn driver_update(object: &Value, old: &Value) -> Errors {
+    [("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")]
+        .into_iter()
+        .filter_map(|(field, called)| {
+            check::immutable(object, old, &format!("/spec/{field}"), &Path::new("spec").child(called))
+        })
+        .collect()
 }
 
 fn driver_row(object: &Value, now: i64) -> Vec<Value> {
@@ -137,6 +264,68 @@ fn driver_row(object: &Value, now: i64) -> Vec<Value> {
     ]
 }
 
+fn node(object: &Value) -> Errors {
+    const ID_MAX: usize = 256;
+    let path = Path::new("spec").child("drivers");
+    let mut names = BTreeSet::new();
+    let mut errors = Errors::new();
+    for (i, driver) in list(&object["spec"], "drivers").iter().enumerate() {
+        let (name, id, at) = (text(driver, "name"), text(driver, "nodeID"), path.index(i));
+        errors.extend(csi_driver(name, &at.child("name")));
+        if id.is_empty() {
+            errors.push(FieldError::required(&at.child("nodeID"), ""));
+        }
+        if id.len() > ID_MAX {
+            let detail = format!("must be {ID_MAX} characters or less");
+            errors.push(FieldError::invalid(&at.child("nodeID"), id, detail));
+        }
+        errors.extend(check::non_negative(&driver["allocatable"], "count", &at.child("allocatable")));
+        if !names.insert(name) {
+            errors.push(FieldError::duplicate(&at.child("name"), name));
+        }
+        let mut keys = BTreeSet::new();
+        for key in strings(driver, "topologyKeys") {
+            if key.is_empty() {
+                errors.push(FieldError::required(&at, key));
+            }
+            if !keys.insert(key) {
+                errors.push(FieldError::duplicate(&at, key));
+            }
+            errors.extend(check::named(&at, key, names::qualified_name(key)));
+        }
+    }
+    errors
+}
+
+/// What a driver said of itself stays, but for how much it can take.
+fn node_update(object: &Value, old: &Value) -> Errors {
+    let drivers = |object: &Value| list(&object["spec"], "drivers").to_vec();
+    let fixed = |mut driver: Value| {
+        put(&mut driver, "allocatable", Value::Null);
+        driver
+    };
+    let new = drivers(object);
+    let refuse = |driver: Value| {
+        FieldError::invalid(&Path::new("spec").child("drivers"), driver, "field is immutable")
+    };
+    drivers(old)
+        .into_iter()
+        .filter_map(|old| {
+            let same = new.iter().find(|driver| text(driver, "name") == text(&old, "name"))?;
+            (fixed(same.clone()) != fixed(old)).then(|| refuse(same.clone()))
+        })
+        .collect()
+}
+
+fn capacity(object: &Value) -> Errors {
+    let class = text(object, "storageClassName");
+    let mut errors = check::named(&Path::new("storageClassName"), class, names::dns1123_subdomain(class));
+    if has(object, "capacity") {
+        errors.extend(check::quantity(&object["capacity"], &Path::new("capacity")).err());
+    }
+    errors
+}
+
 fn node_row(object: &Value, now: i64) -> Vec<Value> {
     vec![json!(meta::name(object)), json!(list(&object["spec"], "drivers").len()), age(object, now)]
 }
@@ -151,21 +340,52 @@ fn capacity_row(object: &Value, now: i64) -> Vec<Value> {
 }
 
 fn attachment(object: &Value) -> Errors {
+    const ONE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
     let (spec, path) = (&object["spec"], Path::new("spec"));
-    let mut errors: Errors = check::required(spec, "attacher", &path).into_iter().collect();
     let (source, at) = (&spec["source"], path.child("source"));
-    match (has(source, "inlineVolumeSpec"), text(source, "persistentVolumeName")) {
-        (false, "") => {
-            let detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-            errors.push(FieldError::required(&at, detail));
-        }
-        (true, name) if !name.is_empty() => {
-            let detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-            errors.push(FieldError::forbidden(&at, detail));
+    let mut errors = Errors::new();
+    match (has(source, "inlineVolumeSpec"), has(source, "persistentVolumeName")) {
+        (false, false) => errors.push(FieldError::required(&at, ONE)),
+        (true, true) => errors.push(FieldError::forbidden(&at, ONE)),
+        (false, true) if text(source, "persistentVolumeName").is_empty() => {
+            let detail = "must specify non empty persistentVolumeName";
+            errors.push(FieldError::required(&at.child("persistentVolumeName"), detail));
         }
         _ => {}
     }
-    errors.extend(check::required(spec, "nodeName", &path));
+    let node = text(spec, "nodeName");
+    errors.extend(check::named(&path.child("nodeName"), node, names::dns1123_subdomain(node)));
+    errors
+}
+
+fn attachment_names(object: &Value) -> Errors {
+    let spec = &object["spec"];
+    let mut errors = csi_driver(text(spec, "attacher"), &Path::new("spec.attacher"));
+    let volume = text(&spec["source"], "persistentVolumeName");
+    if has(&spec["source"], "persistentVolumeName") {
+        let path = Path::new("spec.source.persistentVolumeName");
+        errors.extend(check::named(&path, volume, names::dns1123_subdomain(volume)));
+    }
+    errors
+}
+
+fn attachment_status(status: &Value) -> Errors {
+    const MESSAGE_MAX: usize = 1024;
+    let path = Path::new("status");
+    let mut errors = Errors::new();
+    if map(status, "attachmentMetadata").is_some_and(|metadata| bytes(metadata) > TEXT_MAX) {
+        errors.push(FieldError::too_long(&path.child("attachmentMetadata"), TEXT_MAX));
+    }
+    for field in ["attachError", "detachError"] {
+        let (error, at) = (&status[field], path.child(field));
+        if text(error, "message").len() > MESSAGE_MAX {
+            errors.push(FieldError::too_long(&at.child("message"), TEXT_MAX));
+        }
+        if let Some(code) = int(error, "errorCode").filter(|code| *code < 0) {
+            let detail = names::range_error(0, check::MAX_INT32);
+            errors.push(FieldError::invalid(&at.child("errorCode"), code, detail));
+        }
+    }
     errors
 }
 
@@ -179,6 +399,12 @@ fn attachment_row(object: &Value, now: i64) -> Vec<Value> {
         json!(flag(&object["status"], "attached")),
         age(object, now),
     ]
+}
+
+fn attributes(object: &Value) -> Errors {
+    let mut errors = provisioner(text(object, "driverName"), &Path::new("driverName"));
+    errors.extend(parameters(object, false));
+    errors
 }
 
 fn attributes_row(object: &Value, now: i64) -> Vec<Value> {

@@ -7,9 +7,9 @@ use machinery::{meta, names};
 use serde_json::{Value, json};
 
 use super::cells::age;
-use super::check;
 use super::plain::Plain;
 use super::value::{each, fill, has, int, list, strings, text};
+use super::{admission_policy, check, match_rules};
 use crate::registry::strategy::Generic;
 
 const WEBHOOKS: &str = r#"
@@ -22,26 +22,7 @@ webhooks[].clientConfig.service.port = 443
 webhooks[].rules[].scope = "*"
 "#;
 
-const POLICY: &str = r#"
-spec.failurePolicy = "Fail"
-spec.matchConstraints.matchPolicy = "Equivalent"
-spec.matchConstraints.namespaceSelector = {}
-spec.matchConstraints.objectSelector = {}
-spec.matchConstraints.resourceRules[].scope = "*"
-spec.matchConstraints.excludeResourceRules[].scope = "*"
-"#;
-
-const BINDING: &str = r#"
-spec.matchResources.matchPolicy = "Equivalent"
-spec.matchResources.namespaceSelector = {}
-spec.matchResources.objectSelector = {}
-spec.matchResources.resourceRules[].scope = "*"
-spec.matchResources.excludeResourceRules[].scope = "*"
-"#;
-
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
-const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
-
 /// The strategy of a resource of the group.
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     let base = Plain::new(generic);
@@ -50,16 +31,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "mutatingwebhookconfigurations" => {
             Plain { defaults: WEBHOOKS, complete: reinvocation, validate, row: Some(row), ..base }
         }
-        "validatingadmissionpolicies" => {
-            Plain { defaults: POLICY, row: Some(|o, now| policy_row(o, "validations", now)), ..base }
-        }
-        "mutatingadmissionpolicies" => {
-            Plain { defaults: POLICY, row: Some(|o, now| policy_row(o, "mutations", now)), ..base }
-        }
-        "validatingadmissionpolicybindings" | "mutatingadmissionpolicybindings" => {
-            Plain { defaults: BINDING, row: Some(binding_row), ..base }
-        }
-        _ => return None,
+        _ => return admission_policy::plain(plural, generic),
     })
 }
 
@@ -85,7 +57,7 @@ fn validate(object: &Value) -> Errors {
 fn one(webhook: &Value, path: &Path) -> Errors {
     let mut errors = full_name(text(webhook, "name"), &path.child("name"));
     for (i, rule) in list(webhook, "rules").iter().enumerate() {
-        errors.extend(one_rule(rule, &path.child("rules").index(i)));
+        errors.extend(match_rules::rule(rule, &path.child("rules").index(i)));
     }
     errors.extend(check::enumeration(webhook, "failurePolicy", &["Fail", "Ignore"], path));
     errors.extend(check::enumeration(webhook, "matchPolicy", &["Equivalent", "Exact"], path));
@@ -105,6 +77,7 @@ fn one(webhook: &Value, path: &Path) -> Errors {
     }
     errors.extend(check::enumeration(webhook, "reinvocationPolicy", &["IfNeeded", "Never"], path));
     errors.extend(client_config(&webhook["clientConfig"], &path.child("clientConfig")));
+    errors.extend(match_rules::conditions(webhook, path));
     errors
 }
 
@@ -113,43 +86,15 @@ fn full_name(name: &str, path: &Path) -> Errors {
     if name.is_empty() {
         return vec![FieldError::required(path, "")];
     }
-    let errors = check::named(path, name, names::dns1123_subdomain(name));
-    if errors.is_empty() && name.split('.').count() < 3 {
+    let reasons = names::dns1123_subdomain(name);
+    if !reasons.is_empty() {
+        return vec![FieldError::invalid(path, name, reasons.join(","))];
+    }
+    if name.split('.').count() < 3 {
         let detail = "should be a domain with at least three segments separated by dots";
         return vec![FieldError::invalid(path, name, detail)];
     }
-    errors
-}
-
-fn one_rule(rule: &Value, path: &Path) -> Errors {
-    let mut errors = Errors::new();
-    let operations = strings(rule, "operations");
-    let at = path.child("operations");
-    if operations.is_empty() {
-        errors.push(FieldError::required(&at, ""));
-    }
-    if operations.len() > 1 && operations.contains(&"*") {
-        let detail = "if '*' is present, must not specify other operations";
-        errors.push(FieldError::invalid(&at, rule["operations"].clone(), detail));
-    }
-    for (i, operation) in operations.iter().enumerate().filter(|(_, o)| !OPERATIONS.contains(o)) {
-        errors.push(FieldError::not_supported(&at.index(i), *operation, &OPERATIONS));
-    }
-    for (field, others) in [("apiGroups", "API groups"), ("apiVersions", "API versions")] {
-        let values = strings(rule, field);
-        if values.is_empty() {
-            errors.push(FieldError::required(&path.child(field), ""));
-        }
-        if values.len() > 1 && values.contains(&"*") {
-            let detail = format!("if '*' is present, must not specify other {others}");
-            errors.push(FieldError::invalid(&path.child(field), rule[field].clone(), detail));
-        }
-    }
-    if list(rule, "resources").is_empty() {
-        errors.push(FieldError::required(&path.child("resources"), ""));
-    }
-    errors.extend(check::enumeration(rule, "scope", &["*", "Cluster", "Namespaced"], path));
-    errors
+    Errors::new()
 }
 
 fn client_config(config: &Value, path: &Path) -> Errors {
@@ -186,20 +131,36 @@ fn url(url: &str, path: &Path) -> Errors {
 }
 
 fn service(service: &Value, path: &Path) -> Errors {
-    let mut errors = Errors::new();
-    for (field, detail) in
-        [("name", "service name is required"), ("namespace", "service namespace is required")]
-    {
-        if text(service, field).is_empty() {
-            errors.push(FieldError::required(&path.child(field), detail));
-        }
-    }
+    let mut errors: Errors =
+        ["name", "namespace"].into_iter().filter_map(|field| check::required(service, field, path)).collect();
     let port = int(service, "port").unwrap_or(443);
     for reason in names::port_number(port) {
         errors.push(FieldError::invalid(&path.child("port"), port, format!("port is not valid: {reason}")));
     }
-    if let Some(place) = service.get("path").and_then(Value::as_str).filter(|place| !place.starts_with('/')) {
-        errors.push(FieldError::invalid(&path.child("path"), place, "must start with a '/'"));
+    errors.extend(url_path(text(service, "path"), &path.child("path")));
+    errors
+}
+
+fn url_path(place: &str, path: &Path) -> Errors {
+    let refuse = |detail: String| FieldError::invalid(path, place, detail);
+    if matches!(place, "" | "/") {
+        return Errors::new();
+    }
+    if place == "//" {
+        return vec![refuse("segment[0] may not be empty".to_owned())];
+    }
+    let mut errors = Errors::new();
+    if !place.starts_with('/') {
+        errors.push(refuse("must start with a '/'".to_owned()));
+    }
+    let steps = place.get(1..).unwrap_or_default();
+    for (i, step) in steps.strip_suffix('/').unwrap_or(steps).split('/').enumerate() {
+        if step.is_empty() {
+            errors.push(refuse(format!("segment[{i}] may not be empty")));
+            continue;
+        }
+        let reasons = names::dns1123_subdomain(step).into_iter();
+        errors.extend(reasons.map(|reason| refuse(format!("segment[{i}]: {reason}"))));
     }
     errors
 }
@@ -213,12 +174,13 @@ fn review_versions(webhook: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
     let mut seen = BTreeSet::new();
     for (i, version) in versions.iter().enumerate() {
-        errors.extend(check::named(&path.index(i), version, names::dns1035_label(version)));
-        if !seen.insert(version) {
+        if seen.insert(version) {
+            errors.extend(check::named(&path.index(i), version, names::dns1035_label(version)));
+        } else {
             errors.push(FieldError::invalid(&path.index(i), *version, "duplicate version"));
         }
     }
-    if errors.is_empty() && !versions.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
+    if !versions.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
         let detail = "must include at least one of v1, v1beta1";
         errors.push(FieldError::invalid(path, webhook["admissionReviewVersions"].clone(), detail));
     }
@@ -227,25 +189,4 @@ fn review_versions(webhook: &Value, path: &Path) -> Errors {
 
 fn row(object: &Value, now: i64) -> Vec<Value> {
     vec![json!(meta::name(object)), json!(list(object, "webhooks").len()), age(object, now)]
-}
-
-fn policy_row(object: &Value, rules: &str, now: i64) -> Vec<Value> {
-    let kind = &object["spec"]["paramKind"];
-    let shown = if kind.is_object() {
-        format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind"))
-    } else {
-        "<unset>".to_owned()
-    };
-    vec![json!(meta::name(object)), json!(list(&object["spec"], rules).len()), json!(shown), age(object, now)]
-}
-
-fn binding_row(object: &Value, now: i64) -> Vec<Value> {
-    let spec = &object["spec"];
-    let parameters = &spec["paramRef"];
-    let shown = match (text(parameters, "namespace"), text(parameters, "name")) {
-        _ if !parameters.is_object() => "<unset>".to_owned(),
-        ("", name) => format!("*/{name}"),
-        (namespace, name) => format!("{namespace}/{name}"),
-    };
-    vec![json!(meta::name(object)), json!(text(spec, "policyName")), json!(shown), age(object, now)]
 }

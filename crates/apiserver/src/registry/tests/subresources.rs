@@ -271,19 +271,84 @@ async fn default_classes_are_filled_in() {
     assert_eq!(refused["message"], "pods \"p\" is forbidden: pod rejected: RuntimeClass \"r\" not found");
 }
 
+/// A request in PEM, base64, whose key signed it.
+fn signing_request(organization: &str) -> String {
+    use base64::Engine;
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut wanted = rcgen::CertificateParams::default();
+    wanted.distinguished_name.push(rcgen::DnType::OrganizationName, organization);
+    let pem = wanted.serialize_request(&key).and_then(|request| request.pem()).expect("a request");
+    base64::engine::general_purpose::STANDARD.encode(pem)
+}
+
 #[tokio::test]
 async fn signing_requests_are_approved_apart() {
     let h = Harness::start().await;
     let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    let body = json!({"metadata": {"name": "r"}, "spec": {
-        "request": "eA==", "signerName": "kubernetes.io/kubelet-serving", "usages": ["server auth"], "username": "somebody"}});
+    let body = json!({"metadata": {"name": "r"}, "spec": {"request": signing_request("system:nodes"),
+        "signerName": "kubernetes.io/kubelet-serving", "usages": ["server auth"], "username": "somebody"}});
     let mut made = h.must(201, "POST", requests, body).await;
     assert_eq!(made["spec"]["username"], "admin");
     made["status"] = json!({"conditions": [{"type": "Approved", "status": "True", "reason": "Test"}]});
-    let refused = h.must(200, "PUT", &format!("{requests}/r/status"), made.clone()).await;
-    assert!(refused["status"].get("conditions").is_none(), "{refused}");
-    made["metadata"]["resourceVersion"] = refused["metadata"]["resourceVersion"].clone();
+    let refused = h.must(422, "PUT", &format!("{requests}/r/status"), made.clone()).await;
+    assert_eq!(
+        refused["details"]["causes"][0]["message"],
+        "Forbidden: updates may not add a condition of type \"Approved\""
+    );
     let approved = h.must(200, "PUT", &format!("{requests}/r/approval"), made).await;
     assert_eq!(approved["status"]["conditions"][0]["type"], "Approved");
     assert!(approved["status"]["conditions"][0]["lastUpdateTime"].is_string());
+    let nobody = json!({"status": {"conditions": null}});
+    let kept = h.patch("merge-patch+json", &format!("{requests}/r/approval"), nobody).await;
+    assert_eq!(kept.0, 422, "{}", kept.1);
+    let words = h
+        .patch(
+            "merge-patch+json",
+            &format!("{requests}/r/status"),
+            json!({"status": {"certificate": "eA=="}}),
+        )
+        .await;
+    assert_eq!(
+        words.1["details"]["causes"][0]["message"],
+        "Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block"
+    );
+}
+
+#[tokio::test]
+async fn signers_are_asked_for_by_name() {
+    let h = Harness::start().await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let body = |name: &str, organization: &str| {
+        json!({"metadata": {"name": name}, "spec": {"request": signing_request(organization), "usages": ["client auth"],
+            "signerName": "kubernetes.io/kube-apiserver-client"}})
+    };
+    let refused = h.must(403, "POST", requests, body("m", "system:masters")).await;
+    assert_eq!(
+        refused["message"],
+        "certificatesigningrequests.certificates.k8s.io \"m\" is forbidden: use of kubernetes.io/kube-apiserver-client signer with \
+         system:masters group is not allowed"
+    );
+    h.must(201, "POST", requests, body("r", "people")).await;
+    let alice = h.as_user(auth::UserInfo::new("alice", &[]).authenticated());
+    let approval = json!({"status": {"conditions": [{"type": "Approved", "status": "True"}]}});
+    let (code, refused) =
+        alice.patch("merge-patch+json", &format!("{requests}/r/approval"), approval.clone()).await;
+    assert_eq!(code, 403, "{refused}");
+    assert_eq!(
+        refused["message"],
+        "certificatesigningrequests.certificates.k8s.io \"r\" is forbidden: user not permitted to approve requests with signerName \
+         \"kubernetes.io/kube-apiserver-client\""
+    );
+    let role = json!({"metadata": {"name": "approver"}, "rules": [{"apiGroups": ["certificates.k8s.io"], "resources": ["signers"],
+        "resourceNames": ["kubernetes.io/*"], "verbs": ["approve"]}]});
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    h.must(201, "POST", &format!("{rbac}/clusterroles"), role).await;
+    let binding = json!({"metadata": {"name": "approver"}, "roleRef": {"kind": "ClusterRole", "name": "approver"},
+        "subjects": [{"kind": "User", "name": "alice"}]});
+    h.must(201, "POST", &format!("{rbac}/clusterrolebindings"), binding).await;
+    let (code, done) = alice.patch("merge-patch+json", &format!("{requests}/r/approval"), approval).await;
+    assert_eq!(code, 200, "{done}");
+    let failed = json!({"type": "Failed", "status": "True"});
+    let signed = json!([{"op": "add", "path": "/status/conditions/-", "value": failed}]);
+    assert_eq!(alice.patch("json-patch+json", &format!("{requests}/r/status"), signed).await.0, 403);
 }

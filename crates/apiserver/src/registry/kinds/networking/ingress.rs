@@ -5,9 +5,9 @@ use machinery::{meta, names};
 use serde_json::{Value, json};
 
 use super::super::cells::{age, or_none};
-use super::super::check;
 use super::super::plain::Plain;
-use super::super::value::{has, int, list, text};
+use super::super::value::{has, int, list, strings, text};
+use super::super::{addresses, check};
 use crate::registry::strategy::Generic;
 
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -18,6 +18,7 @@ pub(super) fn plain(generic: Generic) -> Plain {
         status: r#"{"loadBalancer":{}}"#,
         validate,
         validate_create,
+        validate_status,
         row: Some(row),
         ..Plain::new(generic)
     }
@@ -36,11 +37,8 @@ fn validate(object: &Value) -> Errors {
     for (i, rule) in list(spec, "rules").iter().enumerate() {
         errors.extend(one_rule(rule, &path.child("rules").index(i)));
     }
-    for (i, tls) in list(spec, "tls").iter().enumerate() {
-        let at = path.child("tls").index(i).child("hosts");
-        for (j, host) in list(tls, "hosts").iter().filter_map(Value::as_str).enumerate() {
-            errors.extend(check::named(&at.index(j), host, host_name(host)));
-        }
+    for (i, one) in list(spec, "tls").iter().enumerate() {
+        errors.extend(tls(one, &path.child("tls").index(i)));
     }
     let class = text(spec, "ingressClassName");
     if has(spec, "ingressClassName") {
@@ -50,13 +48,50 @@ fn validate(object: &Value) -> Errors {
     errors
 }
 
+fn tls(tls: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    for (i, host) in strings(tls, "hosts").into_iter().enumerate() {
+        errors.extend(check::named(&path.child("hosts").index(i), host, host_name(host)));
+    }
+    let secret = text(tls, "secretName");
+    if !secret.is_empty() {
+        errors.extend(check::named(&path.child("secretName"), secret, names::dns1123_subdomain(secret)));
+    }
+    errors
+}
+
+/// The annotation and the field, both of which name the class, may not disagree.
 fn validate_create(object: &Value) -> Errors {
+    let class = object.pointer("/spec/ingressClassName").and_then(Value::as_str);
     let annotated = meta::annotation(object, CLASS_ANNOTATION);
-    let Some(class) = annotated.filter(|_| has(&object["spec"], "ingressClassName")) else {
+    let Some(annotated) = annotated.filter(|annotated| class.is_some_and(|class| class != *annotated)) else {
         return Errors::new();
     };
     let path = Path::new("annotations").child(CLASS_ANNOTATION);
-    vec![FieldError::invalid(&path, class, "can not be set when the class field is also set")]
+    vec![FieldError::invalid(&path, annotated, "must match `ingressClassName` when both are specified")]
+}
+
+/// What a balancer says of itself; addresses that stood there before may stay.
+fn validate_status(object: &Value, old: &Value) -> Errors {
+    let points = |object: &Value| list(&object["status"]["loadBalancer"], "ingress").to_vec();
+    let before = points(old);
+    let path = Path::new("status").child("loadBalancer").child("ingress");
+    let mut errors = Errors::new();
+    for (i, point) in points(object).iter().enumerate() {
+        let (ip, host, at) = (text(point, "ip"), text(point, "hostname"), path.index(i));
+        if !ip.is_empty() && !before.iter().any(|old| text(old, "ip") == ip) {
+            errors.extend(addresses::ip(ip, &at.child("ip")).err());
+        }
+        if host.is_empty() {
+            continue;
+        }
+        let at = at.child("hostname");
+        errors.extend(check::named(&at, host, names::dns1123_subdomain(host)));
+        if host.parse::<std::net::IpAddr>().is_ok() {
+            errors.push(FieldError::invalid(&at, host, "must be a DNS name, not an IP address"));
+        }
+    }
+    errors
 }
 
 fn host_name(host: &str) -> Vec<String> {
@@ -91,7 +126,9 @@ fn one_path(one: &Value, path: &Path) -> Errors {
             errors.push(FieldError::invalid(&at, place, "must be an absolute path"));
         }
         "ImplementationSpecific" => {}
-        "" => errors.push(FieldError::required(&path.child("pathType"), "pathType must be specified")),
+        _ if !has(one, "pathType") => {
+            return vec![FieldError::required(&path.child("pathType"), "pathType must be specified")];
+        }
         other => errors.push(FieldError::not_supported(&path.child("pathType"), other, &PATH_TYPES)),
     }
     errors.extend(backend(&one["backend"], &path.child("backend")));
@@ -123,7 +160,18 @@ fn backend(backend: &Value, path: &Path) -> Errors {
 }
 
 fn resource(resource: &Value, path: &Path) -> Errors {
-    ["kind", "name"].into_iter().filter_map(|field| check::required(resource, field, path)).collect()
+    let mut errors = Errors::new();
+    if has(resource, "apiGroup") {
+        let group = text(resource, "apiGroup");
+        errors.extend(check::named(&path.child("apiGroup"), group, names::dns1123_subdomain(group)));
+    }
+    for field in ["kind", "name"] {
+        match text(resource, field) {
+            "" => errors.push(FieldError::required(&path.child(field), "")),
+            value => errors.extend(check::named(&path.child(field), value, names::path_segment(value))),
+        }
+    }
+    errors
 }
 
 fn service(service: &Value, path: &Path) -> Errors {

@@ -5,12 +5,12 @@ use machinery::meta;
 use serde_json::{Value, json};
 
 use super::super::cells::{age, selector};
-use super::super::check;
 use super::super::plain::Plain;
-use super::super::value::{has, int, list, put, text};
+use super::super::value::{has, int, list, put, strings, text};
+use super::super::{addresses, check};
 use crate::registry::strategy::Generic;
 
-const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 const DIRECTIONS: [&str; 2] = ["Egress", "Ingress"];
 
 pub(super) fn plain(generic: Generic) -> Plain {
@@ -63,25 +63,26 @@ fn validate(object: &Value) -> Errors {
 fn port(port: &Value, path: &Path) -> Errors {
     let mut errors: Errors = check::enumeration(port, "protocol", &PROTOCOLS, path).into_iter().collect();
     let (first, last) = (&port["port"], int(port, "endPort"));
-    let end = path.child("endPort");
-    if has(port, "port") {
-        errors.extend(check::port_or_name(first, &path.child("port")));
-    } else if last.is_some() {
-        errors
-            .push(FieldError::required(&path.child("port"), "must be specified when `endPort` is specified"));
-    }
-    match (first.as_i64(), last) {
-        (Some(first), Some(last)) if last < first => {
-            let detail = "must be greater than or equal to `port`";
-            errors.push(FieldError::invalid(&end, last, detail));
+    let (at, end) = (path.child("port"), path.child("endPort"));
+    let refuse = |last: i64, detail: &str| FieldError::invalid(&end, last, detail);
+    match (first, last) {
+        (Value::Null, Some(last)) => {
+            errors.push(refuse(last, "may not be specified when `port` is not specified"));
         }
-        (None, Some(last)) if first.is_string() => {
-            let detail = "may not be specified when `port` is non-numeric";
-            errors.push(FieldError::invalid(&end, last, detail));
+        (Value::Null, None) => {}
+        (Value::String(_), last) => {
+            errors.extend(last.map(|last| refuse(last, "may not be specified when `port` is non-numeric")));
+            errors.extend(check::port_or_name(first, &at));
         }
-        _ => {}
+        (first, last) => {
+            errors.extend(check::port_or_name(first, &at));
+            let Some(last) = last else { return errors };
+            if first.as_i64().is_some_and(|first| last < first) {
+                errors.push(refuse(last, "must be greater than or equal to `port`"));
+            }
+            errors.extend(check::port(last, &end));
+        }
     }
-    errors.extend(last.into_iter().flat_map(|last| check::port(last, &end)));
     errors
 }
 
@@ -109,9 +110,18 @@ fn block(block: &Value, path: &Path) -> Errors {
     if cidr.is_empty() {
         return vec![FieldError::required(&at, "")];
     }
-    let mut errors = check::cidr(cidr, &at);
-    for (i, except) in list(block, "except").iter().enumerate() {
-        errors.extend(check::cidr(except.as_str().unwrap_or_default(), &path.child("except").index(i)));
+    let range = match addresses::range(cidr, &at) {
+        Ok(range) => range,
+        Err(error) => return vec![error],
+    };
+    let mut errors = Errors::new();
+    for (i, except) in strings(block, "except").into_iter().enumerate() {
+        let at = path.child("except").index(i);
+        match addresses::range(except, &at) {
+            Err(error) => errors.push(error),
+            Ok(except) if range.strictly_holds(&except) => {}
+            Ok(_) => errors.push(FieldError::invalid(&at, except, "must be a strict subset of `cidr`")),
+        }
     }
     errors
 }

@@ -1,0 +1,379 @@
+//! Admission policies and their bindings. Their expressions are only checked for being there.
+
+use std::collections::BTreeSet;
+
+use machinery::field::{Errors, FieldError, Path};
+use machinery::{meta, names};
+use serde_json::{Value, json};
+
+use super::cells::age;
+use super::plain::Plain;
+use super::value::{has, list, strings, text};
+use super::{check, match_rules};
+use crate::registry::strategy::Generic;
+
+const POLICY: &str = r#"
+spec.failurePolicy = "Fail"
+spec.matchConstraints.matchPolicy = "Equivalent"
+spec.matchConstraints.namespaceSelector = {}
+spec.matchConstraints.objectSelector = {}
+spec.matchConstraints.resourceRules[].scope = "*"
+spec.matchConstraints.excludeResourceRules[].scope = "*"
+"#;
+
+const BINDING: &str = r#"
+spec.paramRef.parameterNotFoundAction = "Deny"
+spec.matchResources.matchPolicy = "Equivalent"
+spec.matchResources.namespaceSelector = {}
+spec.matchResources.objectSelector = {}
+spec.matchResources.resourceRules[].scope = "*"
+spec.matchResources.excludeResourceRules[].scope = "*"
+"#;
+
+const STATUS: &str = "
+status.typeChecking.expressionWarnings[].warning   required
+status.typeChecking.expressionWarnings[].fieldRef  required
+status.conditions                                  conditions
+";
+
+const ANNOTATIONS_MAX: usize = 20;
+const ANNOTATION_EXPRESSION_MAX: usize = 5 << 10;
+
+/// The strategy of a resource, when it is one of these.
+pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
+    let base = Plain::new(generic);
+    Some(match plural {
+        "validatingadmissionpolicies" => Plain {
+            defaults: POLICY,
+            status_checks: STATUS,
+            validate: validating,
+            row: Some(|o, now| policy_row(o, "validations", now)),
+            ..base
+        },
+        "mutatingadmissionpolicies" => Plain {
+            defaults: POLICY,
+            validate: mutating,
+            row: Some(|o, now| policy_row(o, "mutations", now)),
+            ..base
+        },
+        "validatingadmissionpolicybindings" => Plain {
+            defaults: BINDING,
+            validate: |object| {
+                let mut errors = binding(object);
+                errors.extend(actions(&object["spec"], &Path::new("spec").child("validationActions")));
+                errors
+            },
+            row: Some(binding_row),
+            ..base
+        },
+        "mutatingadmissionpolicybindings" => {
+            Plain { defaults: BINDING, validate: binding, row: Some(binding_row), ..base }
+        }
+        _ => return None,
+    })
+}
+
+/// What policies of both kinds have in common.
+fn policy(object: &Value) -> Errors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut errors: Errors =
+        check::one_of(spec, "failurePolicy", &["Fail", "Ignore"], &path).into_iter().collect();
+    if has(spec, "paramKind") {
+        errors.extend(param_kind(&spec["paramKind"], &path.child("paramKind")));
+    }
+    let at = path.child("matchConstraints");
+    if has(spec, "matchConstraints") {
+        errors.extend(match_resources(&spec["matchConstraints"], &at));
+        if list(&spec["matchConstraints"], "resourceRules").is_empty() {
+            errors.push(FieldError::required(&at.child("resourceRules"), ""));
+        }
+    } else {
+        errors.push(FieldError::required(&at, ""));
+    }
+    errors.extend(match_rules::conditions(spec, &path));
+    for (i, variable) in list(spec, "variables").iter().enumerate() {
+        errors.extend(one_variable(variable, &path.child("variables").index(i)));
+    }
+    errors
+}
+
+fn validating(object: &Value) -> Errors {
+    const NEITHER: &str = "validations or auditAnnotations must contain at least one item";
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
+    let mut errors = policy(object);
+    if validations.is_empty() && annotations.is_empty() {
+        errors.push(FieldError::required(&path.child("validations"), NEITHER));
+        errors.push(FieldError::required(&path.child("auditAnnotations"), NEITHER));
+        return errors;
+    }
+    for (i, validation) in validations.iter().enumerate() {
+        errors.extend(one_validation(validation, &path.child("validations").index(i)));
+    }
+    let at = path.child("auditAnnotations");
+    if annotations.len() > ANNOTATIONS_MAX {
+        let detail = format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations");
+        errors.push(FieldError::invalid(&at, spec["auditAnnotations"].clone(), detail));
+    }
+    let mut seen = BTreeSet::new();
+    for (i, annotation) in annotations.iter().enumerate() {
+        let (key, at) = (text(annotation, "key"), at.index(i));
+        errors.extend(one_annotation(annotation, meta::name(object), &at));
+        if !seen.insert(key) {
+            errors.push(FieldError::duplicate(&at.child("key"), key));
+        }
+    }
+    errors
+}
+
+fn mutating(object: &Value) -> Errors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut errors = policy(object);
+    let (mutations, at) = (list(spec, "mutations"), path.child("mutations"));
+    if mutations.is_empty() {
+        errors.push(FieldError::required(&at, "mutations must contain at least one item"));
+    }
+    for (i, mutation) in mutations.iter().enumerate() {
+        errors.extend(one_mutation(mutation, &at.index(i)));
+    }
+    errors.extend(check::one_of(spec, "reinvocationPolicy", &["IfNeeded", "Never"], &path));
+    errors
+}
+
+fn one_mutation(mutation: &Value, path: &Path) -> Errors {
+    const KINDS: [(&str, &str); 2] =
+        [("ApplyConfiguration", "applyConfiguration"), ("JSONPatch", "jsonPatch")];
+    let kind = text(mutation, "patchType");
+    let Some((_, field)) = KINDS.into_iter().find(|(known, _)| *known == kind) else {
+        return check::one_of(mutation, "patchType", &KINDS.map(|(kind, _)| kind), path)
+            .into_iter()
+            .collect();
+    };
+    let mut errors = Errors::new();
+    let at = path.child(field);
+    if !has(mutation, field) {
+        let detail = format!("must be specified when patchType is {kind}");
+        errors.push(FieldError::required(&at, detail));
+    } else if text(&mutation[field], "expression").trim().is_empty() {
+        errors.push(FieldError::required(&at.child("expression"), "expression is not specified"));
+    }
+    for (other, field) in KINDS.into_iter().filter(|(other, field)| *other != kind && has(mutation, field)) {
+        let detail = format!("must not be specified when patchType is not {other}");
+        errors.push(FieldError::invalid(&path.child(field), "{...}", detail));
+    }
+    errors
+}
+
+fn param_kind(kind: &Value, path: &Path) -> Errors {
+    let (version, at) = (text(kind, "apiVersion"), path.child("apiVersion"));
+    let refuse = |at: &Path, value: &str, detail: String| FieldError::invalid(at, value, detail);
+    let mut errors = Errors::new();
+    let parts: Vec<&str> = version.split('/').collect();
+    match parts.as_slice() {
+        _ if version.is_empty() => errors.push(FieldError::required(&at, "")),
+        [_] | [_, _] => {
+            let (group, name) = version.split_once('/').unwrap_or(("", version));
+            let reasons = if group.is_empty() { Vec::new() } else { names::dns1123_subdomain(group) };
+            if !reasons.is_empty() {
+                errors.push(refuse(&at, group, reasons.join(",")));
+            }
+            if name.is_empty() {
+                errors.push(refuse(&at, version, "version must be specified".to_owned()));
+            } else if let reasons = names::dns1035_label(name)
+                && !reasons.is_empty()
+            {
+                errors.push(refuse(&at, name, reasons.join(",")));
+            }
+        }
+        _ => errors.push(refuse(&at, version, format!("unexpected GroupVersion string: {version}"))),
+    }
+    let (name, at) = (text(kind, "kind"), path.child("kind"));
+    let reasons = names::dns1035_label(&name.to_lowercase());
+    if name.is_empty() {
+        errors.push(FieldError::required(&at, ""));
+    } else if !reasons.is_empty() {
+        let detail = format!("may have mixed case, but should otherwise match: {}", reasons.join(","));
+        errors.push(refuse(&at, name, detail));
+    }
+    errors
+}
+
+fn match_resources(resources: &Value, path: &Path) -> Errors {
+    let mut errors: Errors =
+        check::one_of(resources, "matchPolicy", &["Equivalent", "Exact"], path).into_iter().collect();
+    for field in ["namespaceSelector", "objectSelector"] {
+        if has(resources, field) {
+            errors.extend(check::selector(&resources[field], &path.child(field)));
+        } else {
+            errors.push(FieldError::required(&path.child(field), ""));
+        }
+    }
+    for field in ["resourceRules", "excludeResourceRules"] {
+        for (i, rule) in list(resources, field).iter().enumerate() {
+            errors.extend(match_rules::named_rule(rule, &path.child(field).index(i)));
+        }
+    }
+    errors
+}
+
+fn one_variable(variable: &Value, path: &Path) -> Errors {
+    let (name, at) = (text(variable, "name"), path.child("name"));
+    let mut errors = Errors::new();
+    if name.trim().is_empty() {
+        errors.push(FieldError::required(&at, "name is not specified"));
+    } else if !is_identifier(name) {
+        errors.push(FieldError::invalid(&at, name, "name is not a valid CEL identifier"));
+    }
+    if text(variable, "expression").trim().is_empty() {
+        errors.push(FieldError::required(&path.child("expression"), "expression is not specified"));
+    }
+    errors
+}
+
+fn is_identifier(name: &str) -> bool {
+    const RESERVED: [&str; 21] = [
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ];
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !RESERVED.contains(&name)
+}
+
+fn one_validation(validation: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    if text(validation, "expression").trim().is_empty() {
+        errors.push(FieldError::required(&path.child("expression"), "expression is not specified"));
+    }
+    let expression = text(validation, "messageExpression");
+    if !expression.is_empty() && expression.trim().is_empty() {
+        let detail = "must be non-empty if specified";
+        errors.push(FieldError::invalid(&path.child("messageExpression"), expression, detail));
+    }
+    let (message, at) = (text(validation, "message"), path.child("message"));
+    if !message.is_empty() && message.trim().is_empty() {
+        errors.push(FieldError::invalid(&at, message, "message must be non-empty if specified"));
+    } else if message.trim().contains(['\n', '\r']) {
+        errors.push(FieldError::invalid(&at, message, "message must not contain line breaks"));
+    }
+    let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
+    errors.extend(check::enumeration(validation, "reason", &reasons, path));
+    errors
+}
+
+fn one_annotation(annotation: &Value, policy: &str, path: &Path) -> Errors {
+    let (key, at) = (text(annotation, "key"), path.child("key"));
+    let full = format!("{policy}/{key}");
+    let mut errors = check::named(&at, &full, names::qualified_name(&full));
+    let (expression, at) = (text(annotation, "valueExpression").trim(), path.child("valueExpression"));
+    if expression.is_empty() {
+        errors.push(FieldError::required(&at, "valueExpression is not specified"));
+    } else if expression.len() > ANNOTATION_EXPRESSION_MAX {
+        let detail = format!("must not exceed {ANNOTATION_EXPRESSION_MAX} bytes in length");
+        errors.push(FieldError::required(&at, detail));
+    }
+    errors
+}
+
+/// What bindings of both kinds have in common.
+fn binding(object: &Value) -> Errors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut errors = match text(spec, "policyName") {
+        "" => vec![FieldError::required(&path.child("policyName"), "")],
+        name => check::named(&path.child("policyName"), name, names::dns1123_subdomain(name)),
+    };
+    if has(spec, "paramRef") {
+        errors.extend(param_ref(&spec["paramRef"], &path.child("paramRef")));
+    }
+    if has(spec, "matchResources") {
+        errors.extend(match_resources(&spec["matchResources"], &path.child("matchResouces")));
+    }
+    errors
+}
+
+fn param_ref(reference: &Value, path: &Path) -> Errors {
+    const BOTH: &str = "name and selector are mutually exclusive";
+    let (name, chosen) = (text(reference, "name"), has(reference, "selector"));
+    let mut errors = Errors::new();
+    if !name.is_empty() {
+        errors.extend(check::named(&path.child("name"), name, names::path_segment(name)));
+        if chosen {
+            errors.push(FieldError::forbidden(&path.child("name"), BOTH));
+        }
+    }
+    if chosen {
+        errors.extend(check::selector(&reference["selector"], &path.child("selector")));
+        if !name.is_empty() {
+            errors.push(FieldError::forbidden(&path.child("selector"), BOTH));
+        }
+    }
+    if name.is_empty() && !chosen {
+        errors.push(FieldError::required(path, "one of name or selector must be specified"));
+    }
+    errors.extend(check::one_of(reference, "parameterNotFoundAction", &["Deny", "Allow"], path));
+    errors
+}
+
+fn actions(spec: &Value, path: &Path) -> Errors {
+    const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
+    let actions = strings(spec, "validationActions");
+    let mut errors = Errors::new();
+    let mut seen = BTreeSet::new();
+    for (i, action) in actions.iter().enumerate() {
+        if !ACTIONS.contains(action) {
+            errors.push(FieldError::not_supported(&path.index(i), *action, &ACTIONS));
+        }
+        if !seen.insert(*action) {
+            errors.push(FieldError::duplicate(&path.index(i), *action));
+        }
+    }
+    if seen.contains("Deny") && seen.contains("Warn") {
+        let detail = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and \
+                      headers serves no purpose)";
+        errors.push(FieldError::invalid(path, spec["validationActions"].clone(), detail));
+    }
+    if seen.is_empty() {
+        errors.push(FieldError::required(path, "at least one validation action is required"));
+    }
+    errors
+}
+
+fn policy_row(object: &Value, rules: &str, now: i64) -> Vec<Value> {
+    let kind = &object["spec"]["paramKind"];
+    let shown = if kind.is_object() {
+        format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind"))
+    } else {
+        "<unset>".to_owned()
+    };
+    vec![json!(meta::name(object)), json!(list(&object["spec"], rules).len()), json!(shown), age(object, now)]
+}
+
+fn binding_row(object: &Value, now: i64) -> Vec<Value> {
+    let spec = &object["spec"];
+    let parameters = &spec["paramRef"];
+    let shown = match (text(parameters, "namespace"), text(parameters, "name")) {
+        _ if !parameters.is_object() => "<unset>".to_owned(),
+        ("", name) => format!("*/{name}"),
+        (namespace, name) => format!("{namespace}/{name}"),
+    };
+    vec![json!(meta::name(object)), json!(text(spec, "policyName")), json!(shown), age(object, now)]
+}
