@@ -63,10 +63,8 @@ fn one(endpoint: &Value, kind: &str, path: &Path) -> Errors {
 }
 
 fn hints(hints: &Value, path: &Path) -> Errors {
-    let formats: [(&str, fn(&str) -> Vec<String>); 2] =
-        [("forZones", names::label_value), ("forNodes", names::dns1123_subdomain)];
     let mut errors = Errors::new();
-    for (field, format) in formats {
+    for field in ["forZones", "forNodes"] {
         let (items, at) = (list(hints, field), path.child(field));
         if items.len() > HINTS_MAX {
             errors.push(FieldError::too_many(&at, items.len(), HINTS_MAX));
@@ -78,7 +76,9 @@ fn hints(hints: &Value, path: &Path) -> Errors {
             if !seen.insert(name) {
                 errors.push(FieldError::duplicate(&at, name));
             }
-            errors.extend(check::named(&at, name, format(name)));
+            let reasons =
+                if field == "forZones" { names::label_value(name) } else { names::dns1123_subdomain(name) };
+            errors.extend(check::named(&at, name, reasons));
         }
     }
     errors
