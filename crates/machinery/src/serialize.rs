@@ -2,28 +2,42 @@
 
 use serde_json::{Map, Value};
 
+/// Fields that say what an object is, in the order in which they are written.
+const TYPE_FIELDS: [&str; 2] = ["kind", "apiVersion"];
+
 /// The object as JSON without `metadata.resourceVersion`, and the offset in the bytes where the text
 /// `"resourceVersion":"N",` is to be inserted to make it whole.
+///
+/// Kind and version come first, then the metadata, as upstream writes them: lists can leave out what they say of all items
+/// ([`type_head`]).
 ///
 /// The offset lies just after the opening brace of `metadata`, and at least one field follows it, so the inserted text
 /// may always end in a comma. An object without usable metadata gets `"metadata":{"creationTimestamp":null}`.
 pub fn to_draft(object: &Value) -> (Vec<u8>, usize) {
     let mut out = Vec::with_capacity(1024);
-    let mut offset = None;
     out.push(b'{');
-    for (key, value) in object.as_object().into_iter().flatten() {
-        if key == "metadata" {
-            continue;
+    for key in TYPE_FIELDS {
+        if let Some(value) = object.get(key) {
+            write_entry(&mut out, key, value);
         }
-        // Maps are sorted: metadata goes where it would have been.
-        if offset.is_none() && key.as_str() > "metadata" {
-            offset = Some(write_metadata(&mut out, object.get("metadata")));
-        }
-        write_entry(&mut out, key, value);
     }
-    let offset = offset.unwrap_or_else(|| write_metadata(&mut out, object.get("metadata")));
+    let offset = write_metadata(&mut out, object.get("metadata"));
+    for (key, value) in object.as_object().into_iter().flatten() {
+        if key != "metadata" && !TYPE_FIELDS.contains(&key.as_str()) {
+            write_entry(&mut out, key, value);
+        }
+    }
     out.push(b'}');
     (out, offset)
+}
+
+/// What the bytes of an object of this kind begin with when [`to_draft`] has written them: everything before `"metadata"`.
+pub fn type_head(api_version: &str, kind: &str) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    write_entry(&mut out, TYPE_FIELDS[0], &kind.into());
+    write_entry(&mut out, TYPE_FIELDS[1], &api_version.into());
+    out.push(b',');
+    out
 }
 
 /// Puts a resource version into a draft made by [`to_draft`].
@@ -75,6 +89,16 @@ fn write_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn kind_and_version_come_first() {
+        let object = json!({"apiVersion": "v1", "data": {}, "kind": "ConfigMap", "metadata": {"name": "a"}});
+        let (draft, _) = to_draft(&object);
+        let text = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"data":{}}"#;
+        assert_eq!(String::from_utf8_lossy(&draft), text);
+        assert!(draft.starts_with(&type_head("v1", "ConfigMap")));
+        assert!(text[type_head("v1", "ConfigMap").len()..].starts_with("\"metadata\""));
+    }
 
     #[test]
     fn a_spliced_draft_is_the_object() {

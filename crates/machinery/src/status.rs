@@ -25,6 +25,8 @@ pub struct Status {
     pub message: String,
     /// What it is about.
     pub details: Option<Details>,
+    /// Where a list whose continue token has expired may go on (`metadata.continue`); nearly always empty.
+    pub continue_token: Option<Box<str>>,
 }
 
 /// `metav1.StatusDetails`. Empty strings are left out of the JSON.
@@ -101,11 +103,11 @@ pub fn qualified(group: &str, name: &str) -> String {
 impl Status {
     /// A failure without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: None }
     }
 
     fn about(code: u16, reason: &'static str, message: String, group: &str, kind: &str, name: &str) -> Self {
-        Self { code, reason, message, details: Details::of(group, kind, name) }
+        Self { details: Details::of(group, kind, name), ..Self::new(code, reason, message) }
     }
 
     /// 404: the object is not there.
@@ -143,7 +145,7 @@ impl Status {
     /// 409: a server-side apply met fields that others own.
     pub fn apply_conflict(causes: Vec<Cause>, message: impl Into<String>) -> Self {
         let details = Some(Details { causes, ..Details::default() });
-        Self { code: 409, reason: "Conflict", message: message.into(), details }
+        Self { details, ..Self::new(409, "Conflict", message) }
     }
 
     /// 422: the object breaks rules; takes the kind, not the resource.
@@ -161,7 +163,7 @@ impl Status {
             causes,
             ..Details::default()
         };
-        Self { code: 422, reason: "Invalid", message, details: Some(details) }
+        Self { details: Some(details), ..Self::new(422, "Invalid", message) }
     }
 
     /// 400: the request makes no sense.
@@ -196,6 +198,13 @@ impl Status {
     /// 410 `Expired`: the resource version is too old.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
+    }
+
+    /// The same, telling a client whose continue token has expired where it may go on.
+    #[must_use]
+    pub fn with_continue(mut self, token: String) -> Self {
+        self.continue_token = Some(token.into());
+        self
     }
 
     /// 410 `Gone`.
@@ -299,7 +308,7 @@ impl Status {
 
     /// 200: it is done and there is no object to show, as after a deletion.
     pub fn success(details: Option<Details>) -> Self {
-        Self { code: 200, reason: "", message: String::new(), details }
+        Self { details, ..Self::new(200, "", String::new()) }
     }
 
     /// The same, telling the client when to try again.
@@ -329,6 +338,9 @@ impl Status {
             "status": if self.is_success() { "Success" } else { "Failure" },
         });
         if let Some(map) = status.as_object_mut() {
+            if let Some(token) = &self.continue_token {
+                map.insert("metadata".into(), json!({ "continue": token }));
+            }
             if !self.message.is_empty() {
                 map.insert("message".into(), self.message.as_str().into());
             }

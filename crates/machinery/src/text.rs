@@ -13,6 +13,33 @@ pub fn go_quote(text: &str) -> String {
     out
 }
 
+/// A whole number as Go's `strconv.ParseInt` reads it.
+///
+/// # Errors
+/// Its message.
+pub fn go_parse_int(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|error| parse_error("ParseInt", text, &error))
+}
+
+/// A whole number without a sign as Go's `strconv.ParseUint` reads it.
+///
+/// # Errors
+/// Its message.
+pub fn go_parse_uint(text: &str) -> Result<u64, String> {
+    // Rust permits a plus.
+    let digits = if text.starts_with('+') { "+" } else { text };
+    digits.parse().map_err(|error| parse_error("ParseUint", text, &error))
+}
+
+fn parse_error(function: &str, text: &str, error: &std::num::ParseIntError) -> String {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    let why = match error.kind() {
+        PosOverflow | NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.{function}: parsing {}: {why}", go_quote(text))
+}
+
 fn push_quoted(out: &mut String, c: char) {
     match c {
         '"' => out.push_str("\\\""),

@@ -403,7 +403,11 @@ async fn recorded_refusals_of_callers() {
         let reply = client.get(path).await;
         assert_eq!(u64::from(reply.code), case["code"].as_u64().unwrap(), "{path}");
         if case["answer"].is_object() {
-            assert_eq!(reply.json(), case["answer"], "{path}");
+            let mut have = reply.json();
+            // The router of 1.37 also says what there is.
+            let short = reply.message().split("\n\nAvailable representations").next().map(str::to_owned);
+            have["message"] = short.into();
+            assert_eq!(have, case["answer"], "{path}");
         }
         seen += 1;
     }

@@ -25,7 +25,16 @@ impl MediaRange {
     /// Whether this range covers the media type `kind/subtype`.
     #[must_use]
     pub fn covers(&self, kind: &str, subtype: &str) -> bool {
-        (self.kind == "*" || self.kind == kind) && (self.subtype == "*" || self.subtype == subtype)
+        match (self.kind.as_str(), self.subtype.as_str()) {
+            ("*", "*") => true,
+            (have, "*") => have == kind,
+            (have, sub) => have == kind && sub == subtype,
+        }
+    }
+
+    /// Wildcards stand behind what is named.
+    fn rank(&self) -> u8 {
+        u8::from(self.kind != "*") + u8::from(self.subtype != "*")
     }
 }
 
@@ -33,7 +42,7 @@ impl MediaRange {
 #[must_use]
 pub fn parse_accept(header: &str) -> Vec<MediaRange> {
     let mut ranges: Vec<MediaRange> = header.split(',').filter_map(parse_clause).collect();
-    ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(b.rank().cmp(&a.rank())));
     ranges
 }
 
@@ -117,7 +126,8 @@ impl Accept {
         let Some(header) = header.filter(|header| !header.trim().is_empty()) else {
             return Ok(Accept::default());
         };
-        parse_accept(header).iter().find_map(Self::serve).ok_or_else(not_acceptable)
+        let ranges = parse_accept(header);
+        ranges.iter().find_map(Self::serve).ok_or_else(|| not_acceptable(&ranges))
     }
 
     /// The same for objects that have no protobuf form, unless only their metadata is wanted.
@@ -131,10 +141,13 @@ impl Accept {
         }
         let has_form =
             |accept: &Accept| accept.format != Format::Protobuf || accept.transform != Transform::None;
-        ranges.iter().filter_map(Self::serve).find(has_form).ok_or_else(not_acceptable)
+        ranges.iter().filter_map(Self::serve).find(has_form).ok_or_else(|| not_acceptable(&ranges))
     }
 
     fn serve(range: &MediaRange) -> Option<Accept> {
+        if range.param("stream").is_some_and(|stream| !matches!(stream, "" | "watch")) {
+            return None;
+        }
         let format = if range.covers("application", "json") {
             Format::Json
         } else if range.covers("application", "yaml") {
@@ -154,15 +167,31 @@ impl Accept {
     }
 }
 
-/// How upstream's router refuses, before any handler runs.
-fn not_acceptable() -> Status {
+/// What objects are written in.
+const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", protobuf::MEDIA_TYPE];
+
+/// Upstream's router refuses what names no media type that is offered, before any handler runs; the handler refuses views
+/// that there are not.
+fn not_acceptable(ranges: &[MediaRange]) -> Status {
+    let offered = |range: &MediaRange| {
+        let media = format!("{}/{}", range.kind, range.subtype);
+        media == "*/*" || MEDIA_TYPES.contains(&media.as_str())
+    };
+    if ranges.iter().any(offered) {
+        return Status::not_acceptable(&MEDIA_TYPES);
+    }
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", MEDIA_TYPES.join(", "));
     let details = Some(machinery::status::Details::default());
-    Status { details, ..Status::new(406, "NotAcceptable", "406: Not Acceptable") }
+    Status { details, ..Status::new(406, "NotAcceptable", message) }
 }
 
 /// `None` when the clause asks for a view that does not exist, so that the next clause is tried.
 fn requested_transform(range: &MediaRange) -> Option<Transform> {
-    let Some(view) = range.param("as") else { return Some(Transform::None) };
+    let Some(view) = range.param("as") else {
+        // A group or a version alone asks for a view that has no name.
+        let nameless = range.param("g").is_some() || range.param("v").is_some();
+        return (!nameless).then_some(Transform::None);
+    };
     if range.param("g") != Some("meta.k8s.io") {
         return None;
     }
@@ -188,7 +217,7 @@ mod tests {
         let json = Accept::default();
         let protobuf = Accept { format: Format::Protobuf, ..json };
         let table = |version| Accept { transform: Transform::Table(version), ..json };
-        let cases: [(Option<&str>, Option<Accept>); 15] = [
+        let cases: [(Option<&str>, Option<Accept>); 17] = [
             (None, Some(json)),
             (Some(""), Some(json)),
             (Some("*/*"), Some(json)),
@@ -212,11 +241,31 @@ mod tests {
             (Some("application/json;as=Other;v=v1;g=meta.k8s.io,application/json"), Some(json)),
             (Some("application/yaml;q=0.5,application/json;q=0.9"), Some(json)),
             (Some("application/vnd.kubernetes.protobuf"), Some(protobuf)),
+            (Some("*/*,application/yaml"), Some(Accept { format: Format::Yaml, ..json })),
+            (Some("application/json;stream=watch"), Some(json)),
             (Some("application/cbor"), None),
             (Some("text/html"), None),
         ];
         for (header, expected) in cases {
             assert_eq!(Accept::negotiate(header).ok(), expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_there_is() {
+        let all = "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        let none = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        for (header, message) in [
+            ("text/html", none),
+            ("application/cbor,text/*", none),
+            ("application/json;as=Other;v=v1;g=meta.k8s.io", all),
+            ("application/json;as=Table;v=v2;g=meta.k8s.io", all),
+            ("application/json;v=v1", all),
+            ("application/json;stream=other", all),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", all),
+        ] {
+            let refused = Accept::negotiate(Some(header)).map_err(|status| (status.code, status.message));
+            assert_eq!(refused, Err((406, message.to_owned())), "{header}");
         }
     }
 

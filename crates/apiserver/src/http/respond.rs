@@ -18,7 +18,7 @@ use super::{Accept, Format, Query, full, pretty::pretty};
 use crate::ApiBody;
 use crate::registry::{Answer, AnswerBody};
 
-/// Answers at least this long are compressed, bytes; the same as upstream's.
+/// Answers longer than this are compressed, bytes; the same as upstream's.
 const COMPRESS_BYTES_MIN: usize = 128 * 1024;
 
 /// What the request says about how the answer is to be written.
@@ -35,10 +35,13 @@ impl Wishes {
         let text =
             |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
         let person = ["curl", "Wget", "Mozilla/5.0"].iter().any(|agent| text(USER_AGENT).starts_with(agent));
-        let pretty = if query.has("pretty") { query.flag("pretty") } else { accept.pretty || person };
-        let gzip = text(ACCEPT_ENCODING)
-            .split(',')
-            .any(|coding| coding.split(';').next().unwrap_or_default().trim() == "gzip");
+        let asked = match query.get_set("pretty") {
+            Some(value) => matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+            None => person,
+        };
+        let pretty = accept.pretty || asked;
+        // As upstream, which does not look at qualities.
+        let gzip = text(ACCEPT_ENCODING).split(',').any(|coding| coding.trim() == "gzip");
         Wishes { format: accept.format, pretty, gzip }
     }
 }
@@ -111,7 +114,7 @@ async fn document(
         }
         _ => (content_type, bytes),
     };
-    if !wishes.gzip || bytes.len() < COMPRESS_BYTES_MIN {
+    if !wishes.gzip || bytes.len() <= COMPRESS_BYTES_MIN {
         return with_type(code, content_type, full(bytes));
     }
     // Compressing megabytes takes long enough to hold up other requests of this thread.

@@ -1,6 +1,7 @@
 //! Stored objects in the form the client asked for: as they are, in another version, as metadata only, as a Table.
 
 use bytes::Bytes;
+use machinery::field::{FieldError, Path};
 use machinery::status::Status;
 use serde_json::{Value, json};
 
@@ -39,10 +40,9 @@ impl View {
             Some("None") => Include::None,
             Some("Object") => Include::Object,
             Some(other) if matches!(transform, Transform::Table(_)) => {
-                return Err(Status::bad_request(format!(
-                    "unrecognized includeObject value: {}",
-                    machinery::text::go_quote(other)
-                )));
+                let detail = "must be 'Metadata', 'Object', 'None', or empty";
+                let error = FieldError::invalid(&Path::new("includeObject"), other, detail);
+                return Err(Status::bad_request(format!("Unable to convert to Table as requested: {error}")));
             }
             Some(_) => Include::Metadata,
         };
@@ -79,11 +79,17 @@ impl View {
                 table.push(handle, &object);
                 Ok(table.into_value())
             }
-            Transform::PartialObjectMetadataList(_) => {
-                Err(Status::not_acceptable(&["application/json", "application/yaml"]))
-            }
+            Transform::PartialObjectMetadataList(_) => Err(not_acceptable(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+                handle.go_type()
+            ))),
         }
     }
+}
+
+/// The 406 for a view that does not fit what was asked for.
+pub(super) fn not_acceptable(message: String) -> Status {
+    Status::new(406, "NotAcceptable", message)
 }
 
 /// `PartialObjectMetadata` of an object.

@@ -1,11 +1,10 @@
 //! DELETE of one object and of a collection (apiserver `pkg/registry/generic/registry/store.go`, `rest/delete.go`).
 
-use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use machinery::field::{Errors, FieldError, Path};
 use machinery::meta;
 use machinery::status::{Details, OPTIMISTIC_LOCK, Status};
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{Entry, Expect};
 
 use super::admission::{self, Operation};
@@ -61,16 +60,14 @@ impl DeleteOptions {
 
     fn from_query(call: &Call<'_>) -> Result<Self, Status> {
         let query = &call.request.query;
-        let grace_period = query.get_set("gracePeriodSeconds").map(|text| {
-            let quoted = machinery::text::go_quote(text);
-            text.parse().map_err(|_| {
-                Status::bad_request(format!("strconv.ParseInt: parsing {quoted}: invalid syntax"))
-            })
-        });
+        let text = |key| query.get_set(key).map(str::to_owned);
         Ok(Self {
-            grace_period: grace_period.transpose()?,
+            grace_period: options::integer(query, "gracePeriodSeconds")?,
+            uid: text("uid"),
+            // On a collection it is the version of the list.
+            resource_version: text("resourceVersion").filter(|_| !call.name().is_empty()),
             orphan: query.has("orphanDependents").then(|| query.flag("orphanDependents")),
-            propagation: query.get_set("propagationPolicy").map(str::to_owned),
+            propagation: query.get("propagationPolicy").map(str::to_owned),
             ..Self::default()
         })
     }
@@ -316,29 +313,20 @@ impl Call<'_> {
     pub async fn delete_collection(&self, body: &[u8]) -> Result<Answer, Status> {
         let options = DeleteOptions::parse(self, body)?;
         admission::delete(&self.context(Operation::Delete, "", options.dry_run), None).await?;
-        let list_options =
-            ListOptions { continue_token: None, ..ListOptions::parse(&self.request.query, false)? };
-        let page = self.page(&list_options, &self.selection()?).await?;
-        let mut deleted: Vec<Bytes> = Vec::with_capacity(page.entries.len());
-        for entry in page.entries {
+        let list_options = ListOptions::parse(&self.request.query, false)?;
+        let mut page = self.page(&list_options, &self.selection()?).await?;
+        let mut deleted = Vec::with_capacity(page.entries.len());
+        for entry in std::mem::take(&mut page.entries) {
             let below = entry.key.get(self.handle.storage.prefix.len()..).unwrap_or_default();
             let (namespace, name) = below.split_once('/').unwrap_or(("", below));
             match self.delete_object(namespace, name, &options).await {
-                Ok(_) => deleted.push(self.view.object(&self.handle, &entry.bytes)?),
+                Ok(_) => deleted.push(entry),
                 Err(status) if status.code == 404 => {}
                 Err(status) => return Err(status),
             }
         }
-        let head =
-            json!({"apiVersion": self.handle.api_version, "kind": format!("{}List", self.handle.kind)});
-        let mut list = format!(
-            "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{{\"resourceVersion\":\"{}\"}},\"items\":[",
-            head["kind"], head["apiVersion"], page.revision
-        )
-        .into_bytes();
-        list.extend_from_slice(&deleted.join(&b","[..]));
-        list.extend_from_slice(b"]}");
-        Ok(Answer::ok(list))
+        page.entries = deleted;
+        self.answer_page(&page)
     }
 }
 

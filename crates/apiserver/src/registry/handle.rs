@@ -134,6 +134,23 @@ impl ResourceHandle {
         self.storage.strategy.as_ref()
     }
 
+    /// What upstream's source calls the type of the objects, which some messages show.
+    pub fn go_type(&self) -> String {
+        let storage = &self.storage;
+        let package = match storage.group.as_str() {
+            _ if self.type_id.is_none() => return "*unstructured.Unstructured".to_owned(),
+            "" => "core",
+            "internal.apiserver.k8s.io" => "apiserverinternal",
+            group => group.split('.').next().unwrap_or_default(),
+        };
+        format!("*{package}.{}", storage.kind)
+    }
+
+    /// The same for a list of them.
+    pub fn go_list_type(&self) -> String {
+        self.go_type() + "List"
+    }
+
     /// Key of one object.
     pub fn key(&self, namespace: &str, name: &str) -> String {
         if self.namespaced && !namespace.is_empty() {

@@ -2,13 +2,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use machinery::selector::{FieldSelector, LabelSelector};
+use machinery::serialize::type_head;
 use machinery::status::Status;
-use machinery::text::go_quote;
 use serde_json::{Value, json};
 use store::{Entry, ReadError};
 
-use super::answer::{self, partial};
+use super::answer::{self, not_acceptable, partial};
 use super::call::{Call, read_error};
+use super::handle::ResourceHandle;
 use super::meta::{Meta, Selection};
 use super::options::{ListOptions, VersionMatch};
 use super::seam::Answer;
@@ -24,8 +25,12 @@ pub(super) struct Page {
     pub remaining: Option<u64>,
 }
 
-/// The page that a continue token asks for is of a state that is no longer kept.
-const TOO_OLD: &str = "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.";
+/// The state that a list asks for is no longer kept.
+const VERSION_EXPIRED: &str = "The resourceVersion for the provided list is too old.";
+/// The same for the first page.
+const PAGE_EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.";
+/// The same for a later page: a token for the rest, as it is now, comes with this.
+const TOKEN_EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
 impl Call<'_> {
     /// A list, or a page of one.
@@ -33,14 +38,22 @@ impl Call<'_> {
         let options = ListOptions::parse(&self.request.query, false)?;
         let selection = self.selection()?;
         let page = self.page(&options, &selection).await?;
-        let body = match self.view.transform {
-            Transform::Table(version) => self.table(version, &page)?,
-            Transform::PartialObjectMetadata(version) | Transform::PartialObjectMetadataList(version) => {
-                self.partials(version, &page)?
+        self.answer_page(&page)
+    }
+
+    /// A page in the form that the client wants.
+    pub(super) fn answer_page(&self, page: &Page) -> Result<Answer, Status> {
+        Ok(Answer::ok(match self.view.transform {
+            Transform::Table(version) => self.table(version, page)?,
+            Transform::PartialObjectMetadataList(version) => self.partials(version, page)?,
+            Transform::PartialObjectMetadata(_) => {
+                let list = self.handle.go_list_type();
+                return Err(not_acceptable(format!(
+                    "you requested PartialObjectMetadata, but the requested object is a list ({list})"
+                )));
             }
-            Transform::None => self.plain(&page)?,
-        };
-        Ok(Answer::ok(body))
+            Transform::None => self.plain(page)?,
+        }))
     }
 
     /// The label and field selectors of the request; fields must be known to the kind.
@@ -48,31 +61,23 @@ impl Call<'_> {
         let query = &self.request.query;
         let bad = |error: machinery::selector::SelectorError| Status::bad_request(error.to_string());
         let labels = query.get_set("labelSelector").map(LabelSelector::parse).transpose().map_err(bad)?;
-        let mut fields = query.get_set("fieldSelector").map(FieldSelector::parse).transpose().map_err(bad)?;
-        // `/watch/pods/name` names its object in the path.
-        if fields.is_none() && !self.name().is_empty() {
-            fields = FieldSelector::parse(&format!("metadata.name={}", self.name())).ok();
+        let fields = query.get_set("fieldSelector").map(FieldSelector::parse).transpose().map_err(bad)?;
+        let mut fields = fields
+            .unwrap_or_default()
+            .renamed(|name| super::fields::resolve(&self.handle, name))
+            .map_err(Status::bad_request)?;
+        let labels = labels.unwrap_or_default();
+        // `/watch/pods/name` names its object in the path; a selector for one name has been taken for one.
+        let name = self.name();
+        if !name.is_empty() {
+            if fields.is_empty() {
+                fields = FieldSelector::one("metadata.name", name);
+            } else if fields.exact("metadata.name") != Some(name) {
+                let why = "fieldSelector metadata.name doesn't match requested name";
+                return Err(Status::bad_request(why));
+            }
         }
-        let fields = fields.unwrap_or_default();
-        for term in fields.terms() {
-            self.check_field(&term.field)?;
-        }
-        Ok(Selection { labels: labels.unwrap_or_default(), fields })
-    }
-
-    fn check_field(&self, field: &str) -> Result<(), Status> {
-        let known = self.strategy().selectable_field_names();
-        if field == "metadata.name" || field == "metadata.namespace" || known.contains(&field) {
-            return Ok(());
-        }
-        Err(Status::bad_request(if known.is_empty() {
-            format!(
-                "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
-                go_quote(field)
-            )
-        } else {
-            format!("field label not supported: {field}")
-        }))
+        Ok(Selection { labels, fields })
     }
 
     /// The scope of a list or watch: one key when the selector demands a name, else the namespace or everything.
@@ -87,9 +92,11 @@ impl Call<'_> {
 
     /// The selected objects of a page.
     pub(super) async fn page(&self, options: &ListOptions, selection: &Selection) -> Result<Page, Status> {
-        let position = options.continue_token.as_deref().map(Position::decode).transpose()?;
-        if let Some(position) = position {
-            if options.resource_version.is_some_and(|version| version != 0) {
+        // One object is not read in pages.
+        let single = !self.scope(selection).ends_with('/');
+        let token = options.continue_token.as_deref().filter(|_| !single);
+        if let Some(position) = token.map(Position::decode).transpose()? {
+            if options.resource_version.as_deref().is_some_and(|version| version != "0") {
                 return Err(Status::bad_request(
                     "specifying resource version is not allowed when using continue",
                 ));
@@ -100,14 +107,14 @@ impl Call<'_> {
             };
         }
         // A limited list of an old version is of exactly that version, as it always was.
-        let exact = match (options.resource_version, options.version_match) {
-            (Some(version), Some(VersionMatch::Exact)) => Some(version),
-            (Some(version), None) if version > 0 && options.limit > 0 => Some(version),
-            _ => None,
-        };
+        let version = options.list_version()?;
+        let exact = version.filter(|version| match options.version_match {
+            Some(wanted) => wanted == VersionMatch::Exact,
+            None => *version > 0 && options.limit > 0 && !single,
+        });
         match exact {
             Some(revision) => self.old_page(revision, None, options, selection).await,
-            None => self.fresh_page(options.resource_version, None, options, selection).await,
+            None => self.fresh_page(version, None, options, selection).await,
         }
     }
 
@@ -146,6 +153,8 @@ impl Call<'_> {
         options: &ListOptions,
         selection: &Selection,
     ) -> Result<Page, Status> {
+        // What does not exist yet may come soon.
+        self.wait_for(Some(revision)).await?;
         let limit = if options.limit == 0 { usize::MAX } else { options.limit };
         let scope = self.scope(selection);
         let base = self.handle.scope(self.namespace());
@@ -156,7 +165,7 @@ impl Call<'_> {
         };
         let page = match self.store().list(&scope, list).await {
             Ok(page) => page,
-            Err(ReadError::Compacted { .. }) => return Err(self.expired(position.as_ref())),
+            Err(ReadError::Compacted { .. }) => return Err(expired(position, options.limit > 0)),
             Err(ReadError::Future { current }) => {
                 return Err(Status::too_large_resource_version(revision, current));
             }
@@ -186,27 +195,17 @@ impl Call<'_> {
         Page { entries, revision, next, remaining }
     }
 
-    fn expired(&self, position: Option<&Position>) -> Status {
-        Status::expired(match position {
-            Some(_) => TOO_OLD,
-            None => "The resourceVersion for the provided list is too old.",
-        })
-    }
-
     fn plain(&self, page: &Page) -> Result<Bytes, Status> {
         let size: usize = page.entries.iter().map(|entry| entry.bytes.len() + 1).sum();
         let mut body = BytesMut::with_capacity(size + 256);
-        let metadata = metadata(page);
-        let head = json!([&self.handle.api_version, format!("{}List", self.handle.kind)]);
-        body.put_slice(
-            format!("{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},\"items\":[", head[1], head[0])
-                .as_bytes(),
-        );
+        body.put_slice(&type_head(&self.handle.api_version, &format!("{}List", self.handle.kind)));
+        body.put_slice(format!("\"metadata\":{},\"items\":[", metadata(page)).as_bytes());
+        let items = ListItems::new(&self.handle);
         for (i, entry) in page.entries.iter().enumerate() {
             if i > 0 {
                 body.put_u8(b',');
             }
-            body.put_slice(&self.view.object(&self.handle, &entry.bytes)?);
+            items.put(&mut body, &entry.bytes)?;
         }
         body.put_slice(b"]}");
         Ok(body.freeze())
@@ -232,6 +231,57 @@ impl Call<'_> {
             table.push(&self.handle, &self.handle.serve(answer::parse(&entry.bytes)?));
         }
         Ok(answer::to_bytes(&table.into_value()))
+    }
+}
+
+/// Objects as they stand in a list: of built-in kinds the list alone says what they are, custom ones say it themselves.
+struct ListItems<'a> {
+    handle: &'a ResourceHandle,
+    /// What stored bytes begin with and a list leaves out.
+    head: Option<Vec<u8>>,
+}
+
+impl<'a> ListItems<'a> {
+    fn new(handle: &'a ResourceHandle) -> Self {
+        let storage = &handle.storage;
+        let head = handle.type_id.map(|_| type_head(&storage.api_version, &storage.kind));
+        Self { handle, head }
+    }
+
+    /// Appends an object, from its stored bytes.
+    fn put(&self, body: &mut BytesMut, stored: &[u8]) -> Result<(), Status> {
+        let Some(head) = &self.head else {
+            if self.handle.converts() {
+                body.put_slice(&answer::to_bytes(&self.handle.serve(answer::parse(stored)?)));
+            } else {
+                body.put_slice(stored);
+            }
+            return Ok(());
+        };
+        if let Some(rest) = stored.strip_prefix(head.as_slice()).filter(|_| !self.handle.converts()) {
+            body.put_u8(b'{');
+            body.put_slice(rest);
+            return Ok(());
+        }
+        let mut object = self.handle.serve(answer::parse(stored)?);
+        if let Some(map) = object.as_object_mut() {
+            map.remove("kind");
+            map.remove("apiVersion");
+        }
+        body.put_slice(&answer::to_bytes(&object));
+        Ok(())
+    }
+}
+
+/// The 410 for a state that was compacted away; `paged`: a part of it was asked for.
+fn expired(position: Option<Position>, paged: bool) -> Status {
+    match position {
+        _ if !paged => Status::expired(VERSION_EXPIRED),
+        None => Status::expired(PAGE_EXPIRED),
+        Some(position) => {
+            let rest = Position { revision: None, ..position };
+            Status::expired(TOKEN_EXPIRED).with_continue(rest.encode())
+        }
     }
 }
 

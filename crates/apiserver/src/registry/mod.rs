@@ -21,6 +21,7 @@ mod create;
 mod delete;
 mod dispatch;
 mod eviction;
+mod fields;
 mod handle;
 pub mod kinds;
 mod list;

@@ -2,7 +2,7 @@
 
 use machinery::field::{Errors, FieldError, Path};
 use machinery::status::Status;
-use machinery::text::go_quote;
+use machinery::text::{go_parse_int, go_parse_uint, go_quote};
 
 use crate::http::Query;
 
@@ -93,16 +93,16 @@ pub enum VersionMatch {
 /// Options of list and watch.
 #[derive(Debug, Clone, Default)]
 pub struct ListOptions {
-    /// `resourceVersion`, when set.
-    pub resource_version: Option<u64>,
+    /// `resourceVersion` as sent, when set.
+    pub resource_version: Option<String>,
     /// How to take it.
     pub version_match: Option<VersionMatch>,
     /// Size of a page; 0 is unlimited.
     pub limit: usize,
     /// Where the last page ended.
     pub continue_token: Option<String>,
-    /// After how many seconds a watch ends.
-    pub timeout_seconds: Option<u64>,
+    /// After how many seconds a watch ends; at once when that is in the past.
+    pub timeout_seconds: Option<i64>,
     /// Whether a watch may send bookmarks.
     pub bookmarks: bool,
     /// Whether a watch begins with the state.
@@ -117,31 +117,55 @@ impl ListOptions {
     pub fn parse(query: &Query, watch: bool) -> Result<Self, Status> {
         let options = Self {
             limit: usize::try_from(integer(query, "limit")?.unwrap_or(0).max(0)).unwrap_or(0),
-            timeout_seconds: integer(query, "timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()),
+            timeout_seconds: integer(query, "timeoutSeconds")?,
             continue_token: query.get_set("continue").map(str::to_owned),
             bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: query.has("sendInitialEvents").then(|| query.flag("sendInitialEvents")),
-            ..Self::default()
+            resource_version: query.get_set("resourceVersion").map(str::to_owned),
+            version_match: None,
         };
         let version_match = query.get_set("resourceVersionMatch");
-        let version = query.get_set("resourceVersion");
-        let errors = if watch {
-            check_watch(version_match, options.send_initial_events)
-        } else {
-            check_list(version_match, version, &options)
-        };
+        let errors =
+            if watch { check_watch(version_match, &options) } else { check_list(version_match, &options) };
         invalid_options("ListOptions", errors)?;
         let version_match = match version_match {
             Some("Exact") => Some(VersionMatch::Exact),
             Some(_) => Some(VersionMatch::NotOlderThan),
             None => None,
         };
-        Ok(Self { resource_version: version.map(resource_version).transpose()?, version_match, ..options })
+        let mut options = Self { version_match, ..options };
+        if watch && options.send_initial_events.is_none() && options.starts_anywhere() {
+            options.send_initial_events = Some(true);
+        }
+        Ok(options)
+    }
+
+    /// Whether no particular version was asked for.
+    fn starts_anywhere(&self) -> bool {
+        self.resource_version.as_deref().is_none_or(|version| version == "0")
+    }
+
+    /// The version from which a watch starts.
+    ///
+    /// # Errors
+    /// 500, as upstream answers one that cannot be read.
+    pub fn watch_version(&self) -> Result<Option<u64>, Status> {
+        self.resource_version.as_deref().map(resource_version).transpose()
+    }
+
+    /// The version that a list asks for.
+    ///
+    /// # Errors
+    /// 400 for one that cannot be read.
+    pub fn list_version(&self) -> Result<Option<u64>, Status> {
+        let bad = |status: Status| Status::bad_request(format!("invalid resource version: {status}"));
+        self.watch_version().map_err(bad)
     }
 }
 
-fn check_list(version_match: Option<&str>, version: Option<&str>, options: &ListOptions) -> Errors {
+fn check_list(version_match: Option<&str>, options: &ListOptions) -> Errors {
     let path = Path::new("resourceVersionMatch");
+    let version = options.resource_version.as_deref();
     let mut errors = Errors::new();
     if let Some(wanted) = version_match {
         if version.is_none() {
@@ -171,8 +195,9 @@ fn check_list(version_match: Option<&str>, version: Option<&str>, options: &List
     errors
 }
 
-fn check_watch(version_match: Option<&str>, send_initial_events: Option<bool>) -> Errors {
+fn check_watch(version_match: Option<&str>, options: &ListOptions) -> Errors {
     let path = Path::new("resourceVersionMatch");
+    let send_initial_events = options.send_initial_events;
     let mut errors = Errors::new();
     if send_initial_events.is_some() && version_match != Some("NotOlderThan") {
         let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
@@ -186,15 +211,20 @@ fn check_watch(version_match: Option<&str>, send_initial_events: Option<bool>) -
         if wanted != "NotOlderThan" {
             errors.push(FieldError::not_supported(&path, wanted, &["NotOlderThan"]));
         }
+        if options.continue_token.is_some() {
+            let detail = "resourceVersionMatch is forbidden when continue is provided";
+            errors.push(FieldError::forbidden(&path, detail));
+        }
     }
     errors
 }
 
-fn integer(query: &Query, key: &str) -> Result<Option<i64>, Status> {
-    let Some(text) = query.get_set(key) else { return Ok(None) };
-    let bad =
-        |_| Status::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", go_quote(text)));
-    text.parse().map(Some).map_err(bad)
+/// A whole number of the query; one that is there but empty is wrong, too.
+///
+/// # Errors
+/// 400 in Go's words.
+pub fn integer(query: &Query, key: &str) -> Result<Option<i64>, Status> {
+    query.get(key).map(go_parse_int).transpose().map_err(Status::bad_request)
 }
 
 /// A `resourceVersion` parameter.
@@ -202,10 +232,6 @@ fn integer(query: &Query, key: &str) -> Result<Option<i64>, Status> {
 /// # Errors
 /// 500, as upstream answers a number that cannot be read.
 pub fn resource_version(text: &str) -> Result<u64, Status> {
-    text.parse().map_err(|_| {
-        let quoted = go_quote(text);
-        Status::unknown(format!(
-            "resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax"
-        ))
-    })
+    go_parse_uint(text)
+        .map_err(|why| Status::unknown(format!("resourceVersion: Invalid value: {}: {why}", go_quote(text))))
 }

@@ -14,8 +14,12 @@ const FUTURE_WAIT: Duration = Duration::from_secs(3);
 impl Call<'_> {
     /// One object.
     pub async fn get(&self) -> Result<Answer, Status> {
-        let version =
-            self.request.query.get_set("resourceVersion").map(options::resource_version).transpose()?;
+        let query = &self.request.query;
+        if query.flag("export") {
+            let why = "the export parameter, deprecated since v1.14, is no longer supported";
+            return Err(Status::bad_request(why));
+        }
+        let version = query.get_set("resourceVersion").map(options::resource_version).transpose()?;
         self.wait_for(version).await?;
         let item =
             self.handle.storage.cache.get(&self.key()).ok_or_else(|| self.handle.not_found(self.name()))?;

@@ -1,9 +1,13 @@
 //! The Table view: what `kubectl get` prints (upstream: `pkg/printers/tableconvertor`, `meta.k8s.io/v1` Table).
 
+use machinery::meta;
 use serde_json::{Value, json};
 
 use super::answer::{Include, partial};
 use super::handle::{Column, ResourceHandle};
+
+/// Annotation of the bookmark after the state that a watch begins with.
+pub(super) const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 /// A Table under construction.
 pub struct Table {
@@ -53,8 +57,11 @@ impl Table {
     }
 
     /// Adds a row with given cells.
-    pub fn push_row(&mut self, cells: Vec<Value>, object: &Value) {
+    fn push_row(&mut self, cells: Vec<Value>, object: &Value) {
+        // Without the annotation nobody could tell the end of the first events.
+        let ends = meta::annotations(object).is_some_and(|map| map.contains_key(INITIAL_EVENTS_END));
         let object = match self.include {
+            Include::None if ends => Some(partial(object, self.version)),
             Include::None => None,
             Include::Metadata => Some(partial(object, self.version)),
             Include::Object => Some(object.clone()),

@@ -4,5 +4,7 @@ mod deletion;
 mod golden;
 pub(super) mod harness;
 mod objects;
+mod reading;
+mod selecting;
 mod subresources;
 mod watching;

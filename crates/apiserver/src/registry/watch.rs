@@ -19,14 +19,19 @@ use super::handle::ResourceHandle;
 use super::meta::{Meta, Selection};
 use super::options::ListOptions;
 use super::seam::{Answer, AnswerBody};
-use super::table::Table;
+use super::table::{INITIAL_EVENTS_END, Table};
 use crate::BoxError;
-use crate::http::Transform;
+use crate::http::{Format, Transform};
 
 /// How often an idle watch is told how far it has come.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// A watch that names no timeout ends after this long, and at most as much again (upstream's `--min-request-timeout`).
 const TIMEOUT_MIN: Duration = Duration::from_secs(1800);
+/// Longer timeouts than this, of which clocks know nothing, are as good as none.
+const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Media types that watches are written in.
+const STREAM_TYPES: [&str; 2] =
+    ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 /// Changes that go into one write to the socket.
 const BATCH: usize = 64;
 
@@ -35,10 +40,15 @@ impl Call<'_> {
     pub async fn watch(&self) -> Result<Answer, Status> {
         let options = ListOptions::parse(&self.request.query, true)?;
         let selection = self.selection()?;
+        let version = options.watch_version()?;
+        if self.request.accept.format == Format::Yaml {
+            return Err(Status::not_acceptable(&STREAM_TYPES));
+        }
         let encoder = Encoder::new(self.handle.clone(), self.view.clone(), selection);
-        let stream = match self.begin(&options, &encoder).await? {
+        // From here on refusals are events: the watch has begun.
+        let stream = match self.begin(version, &options, &encoder).await {
             Ok(begin) => Watcher::new(begin, encoder, &options, self.registry.token.clone()).into_body(),
-            Err(expired) => one_frame(error_frame(&Status::expired(expired.to_string()))),
+            Err(status) => one_frame(error_frame(&status)),
         };
         Ok(Answer {
             code: 200,
@@ -51,34 +61,28 @@ impl Call<'_> {
     /// Where the watch begins, with the state that is shown first.
     async fn begin(
         &self,
+        version: Option<u64>,
         options: &ListOptions,
         encoder: &Encoder,
-    ) -> Result<Result<Begin, Expired>, Status> {
+    ) -> Result<Begin, Status> {
+        let expired = |expired: Expired| Status::expired(expired.to_string());
         let cache = &self.handle.storage.cache;
         let scope = self.scope(&encoder.selection);
-        let version = options.resource_version;
-        let initial = options.send_initial_events.unwrap_or(matches!(version, None | Some(0)));
+        let initial = options.send_initial_events == Some(true);
         if !initial && let Some(after) = version.filter(|version| *version > 0) {
-            return Ok(cache.watch(&scope, after).await.map(|changes| Begin {
-                items: VecDeque::new(),
-                end: None,
-                changes,
-            }));
+            let changes = cache.watch(&scope, after).await.map_err(expired)?;
+            return Ok(Begin { items: VecDeque::new(), end: None, changes });
         }
         self.wait_for(version).await?;
         let listing = cache.list(&scope, None, None);
-        let changes = match cache.watch(&scope, listing.revision).await {
-            Ok(changes) => changes,
-            Err(expired) => return Ok(Err(expired)),
-        };
+        let changes = cache.watch(&scope, listing.revision).await.map_err(expired)?;
         let items = if initial {
             listing.items.into_iter().filter(|item| encoder.selects(item)).collect()
         } else {
             VecDeque::new()
         };
-        let end =
-            (options.send_initial_events == Some(true) && options.bookmarks).then_some(listing.revision);
-        Ok(Ok(Begin { items, end, changes }))
+        let end = (initial && options.bookmarks).then_some(listing.revision);
+        Ok(Begin { items, end, changes })
     }
 }
 
@@ -110,8 +114,8 @@ impl Watcher {
         token: tokio_util::sync::CancellationToken,
     ) -> Self {
         let timeout = match options.timeout_seconds {
-            Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
-            _ => TIMEOUT_MIN.mul_f64(1.0 + rand::rng().random::<f64>()),
+            None | Some(0) => TIMEOUT_MIN.mul_f64(1.0 + rand::rng().random::<f64>()),
+            Some(seconds) => Duration::from_secs(seconds.max(0).unsigned_abs()).min(TIMEOUT_MAX),
         };
         let bookmarks = options.bookmarks.then(|| {
             let mut interval = tokio::time::interval_at(Instant::now() + BOOKMARK_PERIOD, BOOKMARK_PERIOD);
@@ -308,7 +312,7 @@ impl Encoder {
     fn bookmark(&self, revision: u64, initial: bool) -> Bytes {
         let mut metadata = json!({ "resourceVersion": revision.to_string() });
         if initial {
-            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+            metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }
         let (kind, api_version) = match self.view.transform {
             Transform::None | Transform::Table(_) => {
@@ -322,7 +326,7 @@ impl Encoder {
         let Transform::Table(version) = self.view.transform else { return event("BOOKMARK", &object) };
         let mut table = self.table(version);
         table.resource_version = revision.to_string();
-        table.push_row(Vec::new(), &object);
+        table.push(&self.handle, &object);
         event("BOOKMARK", &table.into_value())
     }
 }

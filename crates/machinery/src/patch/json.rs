@@ -41,7 +41,8 @@ fn operations(patch: &Value) -> Result<Vec<&Map<String, Value>>, PatchError> {
 }
 
 /// What Go calls a JSON value in messages about types.
-pub(crate) fn kind_of(value: &Value) -> &'static str {
+/// What Go calls a JSON value of this type, in messages.
+pub fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

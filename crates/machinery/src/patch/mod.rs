@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::status::Status;
 
-pub(crate) use json::kind_of;
+pub use json::kind_of;
 pub use json::{COPIED_BYTES_MAX, OPERATIONS_MAX, json};
 pub use merge::merge;
 pub use strategic::strategic;

@@ -27,6 +27,11 @@ impl FieldSelector {
         Self::default()
     }
 
+    /// Selects the objects whose field has exactly this value.
+    pub fn one(field: &str, value: &str) -> Self {
+        Self { terms: vec![Term { field: field.to_owned(), equal: true, value: value.to_owned() }] }
+    }
+
     /// Reads the text. Which fields a resource knows is not checked here.
     ///
     /// # Errors
@@ -46,6 +51,15 @@ impl FieldSelector {
             }
         }
         Ok(Self { terms })
+    }
+
+    /// The same with other names for the fields.
+    ///
+    /// # Errors
+    /// The first that `rename` gives.
+    pub fn renamed<E>(self, rename: impl Fn(&str) -> Result<String, E>) -> Result<Self, E> {
+        let terms = self.terms.into_iter().map(|term| Ok(Term { field: rename(&term.field)?, ..term }));
+        Ok(Self { terms: terms.collect::<Result<_, E>>()? })
     }
 
     /// The conditions.

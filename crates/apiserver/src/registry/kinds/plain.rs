@@ -170,6 +170,14 @@ impl Strategy for Plain {
 }
 
 fn field_text(object: &Value, path: &str) -> String {
+    // Only events are selected by where they come from.
+    let path = match path {
+        "source" if object["source"]["component"].as_str().unwrap_or_default().is_empty() => {
+            "reportingComponent"
+        }
+        "source" => "source.component",
+        path => path,
+    };
     match path.split('.').try_fold(object, |at, field| at.get(field)) {
         Some(Value::String(text)) => text.clone(),
         None | Some(Value::Null) => String::new(),
