@@ -37,7 +37,21 @@ pub type ApiBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 /// Request extension: the identity that the transport has established (a verified client certificate, or the
 /// component behind an in-process client).
 #[derive(Debug, Clone)]
-pub struct Authenticated(pub auth::UserInfo);
+pub struct Authenticated(Arc<auth::UserInfo>);
+
+impl Authenticated {
+    /// Vouches for a user, who thereby is in `system:authenticated`.
+    #[must_use]
+    pub fn new(user: auth::UserInfo) -> Authenticated {
+        Authenticated(Arc::new(user.authenticated()))
+    }
+
+    /// The user.
+    #[must_use]
+    pub fn user(&self) -> &Arc<auth::UserInfo> {
+        &self.0
+    }
+}
 
 /// Credentials for talking to kubelets.
 #[derive(Debug, Clone)]

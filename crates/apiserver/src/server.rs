@@ -192,7 +192,7 @@ async fn connection(chain: Arc<Chain>, acceptor: TlsAcceptor, stream: TcpStream,
 fn client_user(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Option<Authenticated> {
     let certificate = stream.get_ref().1.peer_certificates()?.first()?;
     match auth::user_from_certificate(certificate) {
-        Ok(user) => Some(Authenticated(user)),
+        Ok(user) => Some(Authenticated::new(user)),
         Err(error) => {
             tracing::debug!(%error, "a client certificate names no user");
             None

@@ -69,14 +69,14 @@ fn yes() -> Decision {
 impl NodeAuthorizer {
     /// Decides for users named `system:node:<name>` in `system:nodes`; has no opinion on others.
     #[must_use]
-    pub fn authorize(&self, attributes: &Attributes, relations: &dyn NodeRelations) -> Decision {
+    pub fn authorize(&self, attributes: &Attributes<'_>, relations: &dyn NodeRelations) -> Decision {
         let Some(node) = attributes.user.node_name() else { return no("") };
         if node.is_empty() {
             return no(format!("unknown node for user {:?}", attributes.user.name));
         }
         let asked = Asked { node, attributes, relations };
         if attributes.is_resource {
-            match (attributes.group.as_str(), attributes.resource.as_str()) {
+            match (attributes.group, attributes.resource) {
                 ("", "secrets") => return asked.read(Related::Secret),
                 ("", "configmaps") => return asked.read(Related::ConfigMap),
                 ("", "persistentvolumeclaims") if attributes.subresource == "status" => {
@@ -100,7 +100,7 @@ impl NodeAuthorizer {
 
 struct Asked<'a> {
     node: &'a str,
-    attributes: &'a Attributes,
+    attributes: &'a Attributes<'a>,
     relations: &'a dyn NodeRelations,
 }
 
@@ -139,9 +139,7 @@ impl Asked<'_> {
     }
 
     fn claim_status(&self) -> Decision {
-        if matches!(self.attributes.verb.as_str(), "get" | "update" | "patch")
-            && !self.attributes.name.is_empty()
-        {
+        if matches!(self.attributes.verb, "get" | "update" | "patch") && !self.attributes.name.is_empty() {
             self.related(Related::PersistentVolumeClaim)
         } else {
             no("can only get/update/patch this type")
@@ -150,11 +148,11 @@ impl Asked<'_> {
 
     fn service_account(&self) -> Decision {
         let Attributes { verb, subresource, name, .. } = self.attributes;
-        if verb == "get" && subresource.is_empty() {
+        if *verb == "get" && subresource.is_empty() {
             self.get(Related::ServiceAccount)
-        } else if verb != "create" || name.is_empty() {
+        } else if *verb != "create" || name.is_empty() {
             no("can only create tokens for individual service accounts")
-        } else if subresource != "token" {
+        } else if *subresource != "token" {
             no("can only create token subresource of serviceaccount")
         } else {
             self.related(Related::ServiceAccount)
@@ -164,10 +162,10 @@ impl Asked<'_> {
     fn node(&self) -> Decision {
         let node = self.node;
         let Attributes { verb, subresource, name, .. } = self.attributes;
-        match (subresource.as_str(), verb.as_str()) {
+        match (*subresource, *verb) {
             // Admission keeps writes to the node's own object.
             ("", "create" | "update" | "patch") | ("status", "update" | "patch") => yes(),
-            ("", "get" | "list" | "watch") if name == node => yes(),
+            ("", "get" | "list" | "watch") if *name == node => yes(),
             ("", "get" | "list" | "watch") if name.is_empty() => {
                 no(format!("node '{node}' cannot read all nodes, only its own Node object"))
             }
@@ -180,7 +178,7 @@ impl Asked<'_> {
 
     fn pod(&self) -> Decision {
         let Attributes { verb, subresource, .. } = self.attributes;
-        match (subresource.as_str(), verb.as_str()) {
+        match (*subresource, *verb) {
             ("", "get") => self.related(Related::Pod),
             ("", "list" | "watch") => {
                 let own = |(path, value): &(String, String)| path == "spec.nodeName" && value == self.node;
@@ -206,7 +204,7 @@ impl Asked<'_> {
     }
 
     fn is_own_verb(&self) -> bool {
-        matches!(self.attributes.verb.as_str(), "get" | "create" | "update" | "patch" | "delete")
+        matches!(self.attributes.verb, "get" | "create" | "update" | "patch" | "delete")
     }
 
     fn own_named(&self, what: &str) -> Decision {

@@ -1,5 +1,7 @@
 //! Nobody may hand out more rights than they hold (upstream: `pkg/registry/rbac/…/policybased`).
 
+use std::borrow::Cow;
+
 use auth::rbac::{GROUP, Kind, Rbac, Rule, covers, escalation_refusal};
 use auth::{Attributes, MASTERS_GROUP};
 use machinery::status::Status;
@@ -52,16 +54,21 @@ pub(super) fn snapshot(registry: &Registry) -> Rbac {
     rbac
 }
 
-fn asks(context: &AdmissionContext<'_>, verb: &str, resource: &str, name: &str) -> Attributes {
+fn asks<'a>(
+    context: &AdmissionContext<'a>,
+    verb: &'a str,
+    resource: &'a str,
+    name: &'a str,
+) -> Attributes<'a> {
     Attributes {
-        user: context.user.clone(),
-        verb: verb.to_owned(),
+        user: Cow::Borrowed(context.user),
+        verb,
         is_resource: true,
-        group: GROUP.to_owned(),
-        version: "v1".to_owned(),
-        resource: resource.to_owned(),
-        name: name.to_owned(),
-        namespace: context.namespace.to_owned(),
+        group: GROUP,
+        version: "v1",
+        resource,
+        name,
+        namespace: context.namespace,
         ..Attributes::default()
     }
 }

@@ -1,5 +1,6 @@
 //! What may a user do? (upstream: `pkg/registry/authorization`)
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use auth::{Attributes, Decision, UserInfo};
@@ -25,15 +26,18 @@ pub(super) fn self_subject(user: &UserInfo, mut review: Value) -> Value {
 
 /// SelfSubjectAccessReview: may I?
 pub(super) fn self_access(chain: &Chain, user: &UserInfo, mut review: Value) -> Result<Value, Status> {
-    let attributes = attributes(&review["spec"], user.clone(), "SelfSubjectAccessReview", Errors::new())?;
-    review["status"] = status(&chain.policy.authorize(&attributes));
+    let attributes =
+        attributes(&review["spec"], Cow::Borrowed(user), "SelfSubjectAccessReview", Errors::new())?;
+    let answer = status(&chain.policy.authorize(&attributes));
+    review["status"] = answer;
     Ok(review)
 }
 
 /// SubjectAccessReview: may someone?
 pub(super) fn access(chain: &Chain, mut review: Value) -> Result<Value, Status> {
     let attributes = subject_attributes(&review["spec"], "SubjectAccessReview", Errors::new())?;
-    review["status"] = status(&chain.policy.authorize(&attributes));
+    let answer = status(&chain.policy.authorize(&attributes));
+    review["status"] = answer;
     Ok(review)
 }
 
@@ -60,7 +64,8 @@ pub(super) fn local_access(chain: &Chain, info: &RequestInfo, mut review: Value)
         ));
     }
     let attributes = subject_attributes(spec, "LocalSubjectAccessReview", errors)?;
-    review["status"] = status(&chain.policy.authorize(&attributes));
+    let answer = status(&chain.policy.authorize(&attributes));
+    review["status"] = answer;
     Ok(review)
 }
 
@@ -115,7 +120,7 @@ fn status(decision: &Decision) -> Value {
 }
 
 /// The question about the user that the spec names.
-fn subject_attributes(spec: &Value, kind: &str, mut errors: Errors) -> Result<Attributes, Status> {
+fn subject_attributes<'a>(spec: &'a Value, kind: &str, mut errors: Errors) -> Result<Attributes<'a>, Status> {
     let extra = spec["extra"].as_object().into_iter().flatten();
     let extra: BTreeMap<String, Vec<String>> =
         extra.map(|(key, _)| (key.to_ascii_lowercase(), texts(&spec["extra"], key))).collect();
@@ -129,11 +134,16 @@ fn subject_attributes(spec: &Value, kind: &str, mut errors: Errors) -> Result<At
         let path = Path::new("spec").child("user");
         errors.push(FieldError::invalid(&path, "", "at least one of user or group must be specified"));
     }
-    attributes(spec, user, kind, errors)
+    attributes(spec, Cow::Owned(user), kind, errors)
 }
 
 /// The question of a spec; `errors` are those found before.
-fn attributes(spec: &Value, user: UserInfo, kind: &str, mut errors: Errors) -> Result<Attributes, Status> {
+fn attributes<'a>(
+    spec: &'a Value,
+    user: Cow<'a, UserInfo>,
+    kind: &str,
+    mut errors: Errors,
+) -> Result<Attributes<'a>, Status> {
     let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     let path = Path::new("spec");
     if resource.is_object() && other.is_object() {
@@ -147,10 +157,10 @@ fn attributes(spec: &Value, user: UserInfo, kind: &str, mut errors: Errors) -> R
         return Err(Status::invalid(GROUP, kind, "", errors));
     }
     if other.is_object() {
-        let (verb, path) = (text(other, "verb").to_owned(), text(other, "path").to_owned());
+        let (verb, path) = (text(other, "verb"), text(other, "path"));
         return Ok(Attributes { user, verb, path, ..Attributes::default() });
     }
-    let own = |key: &str| text(resource, key).to_owned();
+    let own = |key: &str| text(resource, key);
     Ok(Attributes {
         user,
         is_resource: true,
@@ -161,7 +171,7 @@ fn attributes(spec: &Value, user: UserInfo, kind: &str, mut errors: Errors) -> R
         subresource: own("subresource"),
         name: own("name"),
         namespace: own("namespace"),
-        path: String::new(),
+        path: "",
         demanded_fields: demanded_fields(&resource["fieldSelector"]),
     })
 }

@@ -56,20 +56,20 @@ impl Authenticator {
         &self,
         headers: &HeaderMap,
         transport: Option<&Authenticated>,
-    ) -> Result<UserInfo, Status> {
-        if let Some(Authenticated(user)) = transport {
-            return Ok(user.clone().authenticated());
+    ) -> Result<Arc<UserInfo>, Status> {
+        if let Some(known) = transport {
+            return Ok(known.user().clone());
         }
         if let Some(token) = bearer_token(headers)? {
             return match self.verify(token, &self.audiences) {
-                Ok(verified) => Ok(verified.user.authenticated()),
+                Ok(verified) => Ok(Arc::new(verified.user.authenticated())),
                 Err(error) => {
                     tracing::debug!(%error, "a bearer token was refused");
                     Err(Status::unauthorized())
                 }
             };
         }
-        if self.anonymous { Ok(UserInfo::anonymous()) } else { Err(Status::unauthorized()) }
+        if self.anonymous { Ok(Arc::new(UserInfo::anonymous())) } else { Err(Status::unauthorized()) }
     }
 
     /// Checks a token for one of the audiences.

@@ -1,5 +1,6 @@
 //! Acting as someone else (upstream: apiserver `pkg/endpoints/filters/impersonation`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use auth::{
@@ -50,18 +51,20 @@ fn bad(header: &str) -> Status {
 }
 
 /// Everything the requesting user must be allowed to impersonate, one question each.
-pub(super) fn questions(requester: &UserInfo, wanted: &UserInfo) -> Vec<Attributes> {
-    let ask = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| Attributes {
-        user: requester.clone(),
-        verb: "impersonate".to_owned(),
-        is_resource: true,
-        group: group.to_owned(),
-        version: "v1".to_owned(),
-        resource: resource.to_owned(),
-        subresource: subresource.to_owned(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        ..Attributes::default()
+pub(super) fn questions<'a>(requester: &'a UserInfo, wanted: &'a UserInfo) -> Vec<Attributes<'a>> {
+    let ask = |group: &'a str, resource: &'a str, subresource: &'a str, namespace: &'a str, name: &'a str| {
+        Attributes {
+            user: Cow::Borrowed(requester),
+            verb: "impersonate",
+            is_resource: true,
+            group,
+            version: "v1",
+            resource,
+            subresource,
+            namespace,
+            name,
+            ..Attributes::default()
+        }
     };
     let mut questions = vec![match split_service_account_user(&wanted.name) {
         Some((namespace, name)) => ask("", "serviceaccounts", "", namespace, name),

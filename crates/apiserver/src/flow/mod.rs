@@ -59,9 +59,9 @@ pub struct Chain {
 
 /// A request that has been let in: what dispatch works with.
 pub(crate) struct Admitted {
-    pub info: RequestInfo,
+    pub info: Arc<RequestInfo>,
     pub query: Query,
-    pub user: auth::UserInfo,
+    pub user: Arc<auth::UserInfo>,
     pub wishes: Wishes,
     pub request: Request<ApiBody>,
 }
@@ -72,7 +72,7 @@ impl Chain {
         let started = Instant::now();
         // The request line is read before anything can go wrong, so that every answer can be counted under it.
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        let info = RequestInfo::resolve(request.method(), request.uri().path(), &query);
+        let info = RequestInfo::resolve(request.method(), request.uri().path(), &query).map(Arc::new);
         let audit_id = audit_id(&request);
         // Refusals are written like answers, as far as the client says anything that can be followed.
         let accept = Accept::negotiate(header(request.headers(), http::header::ACCEPT)).unwrap_or_default();
@@ -109,7 +109,7 @@ impl Chain {
     async fn pass(
         &self,
         mut request: Request<ApiBody>,
-        info: RequestInfo,
+        info: Arc<RequestInfo>,
         query: Query,
     ) -> Result<Response<ApiBody>, Status> {
         // Cheap limits first: nothing is spent on a request that is too large in itself. Bodies are limited as they
@@ -125,7 +125,7 @@ impl Chain {
             for question in impersonate::questions(&user, &wanted) {
                 self.allow(&question)?;
             }
-            user = impersonate::complete(wanted);
+            user = Arc::new(impersonate::complete(wanted));
         }
         // Credentials go no further: proxied requests must not carry them to pods and nodes.
         impersonate::strip(request.headers_mut());
@@ -155,7 +155,7 @@ impl Chain {
     }
 
     /// Refuses what the user may not do, in upstream's words.
-    pub(crate) fn allow(&self, attributes: &auth::Attributes) -> Result<(), Status> {
+    pub(crate) fn allow(&self, attributes: &auth::Attributes<'_>) -> Result<(), Status> {
         match self.policy.authorize(attributes) {
             auth::Decision::Allow(_) => Ok(()),
             auth::Decision::NoOpinion(reason) => Err(attributes.forbidden(&reason)),
@@ -177,8 +177,16 @@ pub(crate) fn new_uuid() -> String {
     let mut bytes: [u8; 16] = rand::random();
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bytes.into_iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 0x0f] {
+            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    text
 }
 
 fn is_known(info: &RequestInfo) -> bool {

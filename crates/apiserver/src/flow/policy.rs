@@ -65,7 +65,7 @@ impl Policy {
     }
 
     /// Asks the authorizers in upstream's order: the privileged group, the node authorizer, roles and bindings.
-    pub fn authorize(&self, attributes: &Attributes) -> Decision {
+    pub fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
         if attributes.user.in_group(MASTERS_GROUP) {
             return Decision::Allow(String::new());
         }

@@ -14,16 +14,18 @@ use crate::registry::ApiRequest;
 impl Chain {
     pub(super) async fn dispatch(&self, admitted: Admitted) -> Result<Response<ApiBody>, Status> {
         if !admitted.info.is_resource {
-            return self.other(admitted).await;
+            return Box::pin(self.other(admitted)).await;
         }
         let info = &admitted.info;
         match (info.group.as_str(), info.resource.as_str(), info.subresource.as_str()) {
             ("", "pods", "log" | "exec" | "attach" | "portforward" | "proxy")
-            | ("", "nodes" | "services", "proxy") => crate::kubelet_proxy::answer(self, admitted).await,
-            ("authorization.k8s.io" | "authentication.k8s.io", _, _) | ("", "serviceaccounts", "token") => {
-                crate::access::answer(self, admitted).await
+            | ("", "nodes" | "services", "proxy") => {
+                Box::pin(crate::kubelet_proxy::answer(self, admitted)).await
             }
-            _ => self.resource(admitted).await,
+            ("authorization.k8s.io" | "authentication.k8s.io", _, _) | ("", "serviceaccounts", "token") => {
+                Box::pin(crate::access::answer(self, admitted)).await
+            }
+            _ => Box::pin(self.resource(admitted)).await,
         }
     }
 

@@ -28,7 +28,7 @@ async fn send(
         request = request.header(CONTENT_TYPE, protobuf::MEDIA_TYPE);
     }
     let mut request = request.body(body.map_or_else(empty, full)).expect("a request");
-    request.extensions_mut().insert(Authenticated(UserInfo::new("root", &[MASTERS_GROUP])));
+    request.extensions_mut().insert(Authenticated::new(UserInfo::new("root", &[MASTERS_GROUP])));
     server.service().oneshot(request).await.expect("an answer")
 }
 

@@ -1,5 +1,7 @@
 //! What every cluster has from its first moment: namespaces, roles, priority classes, the `kubernetes` Service.
 
+use std::sync::Arc;
+
 use futures::future::try_join_all;
 use machinery::meta;
 use machinery::status::Status;
@@ -228,8 +230,8 @@ fn server_request(object: &Value, group: &str, version: &str, plural: &str) -> A
         ..RequestInfo::default()
     };
     ApiRequest {
-        info,
-        user: auth::UserInfo::new("system:apiserver", &[auth::MASTERS_GROUP]).authenticated(),
+        info: Arc::new(info),
+        user: Arc::new(auth::UserInfo::new("system:apiserver", &[auth::MASTERS_GROUP]).authenticated()),
         query: Query::default(),
         content_type: None,
         accept: Accept::default(),

@@ -161,7 +161,7 @@ impl Call<'_> {
         if !options.keeps_managed_fields {
             meta::remove(object, "managedFields");
         }
-        meta::set_uid(object, &new_uid());
+        meta::set_uid(object, &crate::flow::new_uuid());
         meta::set_creation_timestamp(object, &machinery::time::rfc3339(jiff::Timestamp::now()));
         meta::set_generation(object, i64::from(strategy.has_generation()));
         if self.handle.has_subresource("status")
@@ -176,13 +176,4 @@ impl Call<'_> {
             meta::set_name(object, &name);
         }
     }
-}
-
-/// A random UUID, version 4.
-pub(super) fn new_uid() -> String {
-    let mut bytes: [u8; 16] = rand::random();
-    bytes[6] = (bytes[6] & 0x0f) | 0x40;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

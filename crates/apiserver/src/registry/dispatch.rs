@@ -1,4 +1,5 @@
-//! From the verb and subresource of a request to the code that answers it.
+//! From the verb and subresource of a request to the code that answers it. Each verb is boxed: together their states are large, and
+//! a GET need not carry those of a patch.
 
 use bytes::Bytes;
 use machinery::status::Status;
@@ -51,13 +52,13 @@ fn path_fits(request: &ApiRequest, namespaced: bool) -> bool {
 async fn object(call: &Call<'_>, body: Bytes) -> Result<Answer, Status> {
     match call.request.info.verb.as_str() {
         "get" => call.get().await,
-        "list" => call.list().await,
-        "watch" => call.watch().await,
-        "create" => call.create(&body).await,
-        "update" => call.update(&body).await,
-        "patch" => call.patch(&body).await,
-        "delete" => call.delete(&body).await,
-        "deletecollection" => call.delete_collection(&body).await,
+        "list" => Box::pin(call.list()).await,
+        "watch" => Box::pin(call.watch()).await,
+        "create" => Box::pin(call.create(&body)).await,
+        "update" => Box::pin(call.update(&body)).await,
+        "patch" => Box::pin(call.patch(&body)).await,
+        "delete" => Box::pin(call.delete(&body)).await,
+        "deletecollection" => Box::pin(call.delete_collection(&body)).await,
         _ => Err(Status::method_not_allowed()),
     }
 }
@@ -65,14 +66,14 @@ async fn object(call: &Call<'_>, body: Bytes) -> Result<Answer, Status> {
 async fn subresource(call: &Call<'_>, body: Bytes) -> Result<Answer, Status> {
     let info = &call.request.info;
     match (info.subresource.as_str(), info.verb.as_str()) {
-        ("scale", "get") => call.get_scale().await,
-        ("scale", "update") => call.update_scale(&body).await,
-        ("scale", "patch") => call.patch_scale(&body).await,
-        ("binding", "create") => call.post_binding(&body).await,
-        ("eviction", "create") => call.post_eviction(&body).await,
-        (_, "get") => call.get().await,
-        (_, "update") => call.update(&body).await,
-        (_, "patch") => call.patch(&body).await,
+        ("scale", "get") => Box::pin(call.get_scale()).await,
+        ("scale", "update") => Box::pin(call.update_scale(&body)).await,
+        ("scale", "patch") => Box::pin(call.patch_scale(&body)).await,
+        ("binding", "create") => Box::pin(call.post_binding(&body)).await,
+        ("eviction", "create") => Box::pin(call.post_eviction(&body)).await,
+        (_, "get") => Box::pin(call.get()).await,
+        (_, "update") => Box::pin(call.update(&body)).await,
+        (_, "patch") => Box::pin(call.patch(&body)).await,
         _ => Err(Status::method_not_allowed()),
     }
 }

@@ -1,5 +1,7 @@
 //! What the HTTP front hands to the registry and what it gets back.
 
+use std::sync::Arc;
+
 use auth::UserInfo;
 use bytes::Bytes;
 
@@ -9,9 +11,9 @@ use crate::http::{Accept, Query, RequestInfo};
 #[derive(Clone, Debug)]
 pub struct ApiRequest {
     /// What is addressed, and with which verb.
-    pub info: RequestInfo,
+    pub info: Arc<RequestInfo>,
     /// Who asks.
-    pub user: UserInfo,
+    pub user: Arc<UserInfo>,
     /// The query, decoded.
     pub query: Query,
     /// `Content-Type` of the body, as sent.

@@ -159,7 +159,7 @@ async fn kubelet(pki: &Pki, tasks: &TaskTracker) -> SocketAddr {
     tasks.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let stream = acceptor.accept(stream).await.unwrap();
-            let caller = client_user(&stream).map(|Authenticated(user)| user.name).unwrap_or_default();
+            let caller = client_user(&stream).map(|known| known.user().name.clone()).unwrap_or_default();
             let tasks = own.clone();
             let service = service_fn(move |mut request: Request<Incoming>| {
                 let (tasks, caller) = (tasks.clone(), caller.clone());
@@ -226,7 +226,7 @@ async fn populate(running: &Running, kubelet: SocketAddr) {
         .body(crate::http::full(status.to_string()))
         .unwrap();
     let admin = auth::UserInfo::new("admin", &[auth::MASTERS_GROUP]);
-    request.extensions_mut().insert(Authenticated(admin));
+    request.extensions_mut().insert(Authenticated::new(admin));
     let answer = tower::ServiceExt::oneshot(running.server.service(), request).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     registry.fresh().await.unwrap();

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use super::*;
 use crate::rbac::{Kind, Rbac};
 use crate::{Attributes, UserInfo};
@@ -53,12 +55,12 @@ fn components_can_do_their_work_and_no_more() {
     for (user, verb, group, resource, expected) in cases {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         let attributes = Attributes {
-            user,
-            verb: verb.into(),
+            user: Cow::Owned(user),
+            verb,
             is_resource: true,
-            group: group.into(),
-            resource: resource.into(),
-            subresource: subresource.into(),
+            group,
+            resource,
+            subresource,
             ..Attributes::default()
         };
         assert_eq!(rbac.authorize(&attributes).allowed(), expected, "{}", attributes.refusal());
@@ -78,9 +80,9 @@ fn anonymous_reads_health_and_version_only() {
         ("/", false),
     ] {
         let attributes = Attributes {
-            user: UserInfo::anonymous(),
-            verb: "get".into(),
-            path: path.into(),
+            user: Cow::Owned(UserInfo::anonymous()),
+            verb: "get",
+            path,
             ..Attributes::default()
         };
         assert_eq!(rbac.authorize(&attributes).allowed(), expected, "{path}");

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use super::*;
 use crate::UserInfo;
 use serde_json::json;
@@ -27,18 +29,18 @@ fn graph() -> NodeGraph {
     graph
 }
 
-fn asks(node: &str, verb: &str, target: &str, namespace: &str, name: &str) -> Attributes {
+fn asks<'a>(node: &str, verb: &'a str, target: &'a str, namespace: &'a str, name: &'a str) -> Attributes<'a> {
     let (group, resource) = target.rsplit_once('#').unwrap_or(("", target));
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     Attributes {
-        user: UserInfo::new(format!("system:node:{node}"), &["system:nodes"]),
-        verb: verb.into(),
+        user: Cow::Owned(UserInfo::new(format!("system:node:{node}"), &["system:nodes"])),
+        verb,
         is_resource: true,
-        group: group.into(),
-        resource: resource.into(),
-        subresource: subresource.into(),
-        namespace: namespace.into(),
-        name: name.into(),
+        group,
+        resource,
+        subresource,
+        namespace,
+        name,
         ..Attributes::default()
     }
 }
@@ -106,7 +108,7 @@ fn pods_may_be_listed_by_their_node() {
 #[test]
 fn others_are_none_of_its_business() {
     let mut attributes = asks("a", "get", "nodes", "", "a");
-    attributes.user = UserInfo::new("system:node:a", &[]);
+    attributes.user = Cow::Owned(UserInfo::new("system:node:a", &[]));
     assert_eq!(
         NodeAuthorizer::default().authorize(&attributes, &graph()),
         Decision::NoOpinion(String::new())

@@ -42,20 +42,21 @@ where
 impl Rule {
     /// Whether this rule alone allows the action.
     #[must_use]
-    pub fn allows(&self, attributes: &Attributes) -> bool {
-        if !has(&self.verbs, &attributes.verb) {
+    pub fn allows(&self, attributes: &Attributes<'_>) -> bool {
+        if !has(&self.verbs, attributes.verb) {
             return false;
         }
         if attributes.is_resource {
-            has(&self.api_groups, &attributes.group)
+            has(&self.api_groups, attributes.group)
                 && self.names_resource(attributes)
-                && (self.resource_names.is_empty() || self.resource_names.contains(&attributes.name))
+                && (self.resource_names.is_empty()
+                    || self.resource_names.iter().any(|name| name == attributes.name))
         } else {
-            self.non_resource_urls.iter().any(|pattern| url_matches(pattern, &attributes.path))
+            self.non_resource_urls.iter().any(|pattern| url_matches(pattern, attributes.path))
         }
     }
 
-    fn names_resource(&self, attributes: &Attributes) -> bool {
+    fn names_resource(&self, attributes: &Attributes<'_>) -> bool {
         self.resources.iter().any(|rule| {
             if rule == "*" {
                 return true;

@@ -124,9 +124,9 @@ impl Rbac {
     /// Whether some rule that applies to the user allows the action. Unresolvable role references become the reason
     /// when nothing allows it.
     #[must_use]
-    pub fn authorize(&self, attributes: &Attributes) -> Decision {
+    pub fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
         let mut errors = Vec::new();
-        let allowed = self.visit(&attributes.user, &attributes.namespace, |grant| match grant {
+        let allowed = self.visit(&attributes.user, attributes.namespace, |grant| match grant {
             Ok((binding, subject, rules)) if rules.iter().any(|rule| rule.allows(attributes)) => {
                 ControlFlow::Break(format!("RBAC: allowed by {}", binding.describe(subject)))
             }

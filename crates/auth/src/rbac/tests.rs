@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use super::*;
 use crate::{Attributes, Decision, UserInfo};
 
@@ -6,17 +8,17 @@ fn rule(verbs: &[&str], groups: &[&str], resources: &[&str]) -> Rule {
     Rule { verbs: own(verbs), api_groups: own(groups), resources: own(resources), ..Rule::default() }
 }
 
-fn asks(verb: &str, group: &str, resource: &str, name: &str) -> Attributes {
+fn asks<'a>(verb: &'a str, group: &'a str, resource: &'a str, name: &'a str) -> Attributes<'a> {
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     Attributes {
-        user: UserInfo::new("alice", &["dev", "system:authenticated"]),
-        verb: verb.into(),
+        user: Cow::Owned(UserInfo::new("alice", &["dev", "system:authenticated"])),
+        verb,
         is_resource: true,
-        group: group.into(),
-        resource: resource.into(),
-        subresource: subresource.into(),
-        name: name.into(),
-        namespace: "default".into(),
+        group,
+        resource,
+        subresource,
+        name,
+        namespace: "default",
         ..Attributes::default()
     }
 }
@@ -52,7 +54,7 @@ fn rules_match_paths() {
     };
     for (path, expected) in [("/healthz", true), ("/healthz/ping", false), ("/api/v1", true), ("/api", false)]
     {
-        let attributes = Attributes { verb: "get".into(), path: path.into(), ..Attributes::default() };
+        let attributes = Attributes { verb: "get", path, ..Attributes::default() };
         assert_eq!(rule.allows(&attributes), expected, "{path}");
     }
 }
@@ -102,7 +104,7 @@ fn bindings_apply_by_user_group_and_service_account() {
         Decision::NoOpinion(r#"RBAC: clusterrole.rbac.authorization.k8s.io "gone" not found"#.into())
     );
     let mut by_account = asks("create", "", "configmaps", "");
-    by_account.user = UserInfo::new("system:serviceaccount:default:sa", &[]);
+    by_account.user = Cow::Owned(UserInfo::new("system:serviceaccount:default:sa", &[]));
     assert_eq!(
         rbac.authorize(&by_account),
         Decision::Allow(
@@ -111,7 +113,7 @@ fn bindings_apply_by_user_group_and_service_account() {
     );
     by_account.namespace = "other".into();
     assert!(!rbac.authorize(&by_account).allowed(), "a RoleBinding grants in its own namespace only");
-    by_account.namespace = String::new();
+    by_account.namespace = "";
     assert!(!rbac.authorize(&by_account).allowed(), "and not for all namespaces");
     rbac.remove(Kind::ClusterRoleBinding, "", "devs-view");
     assert!(!rbac.authorize(&asks("list", "", "pods", "")).allowed());

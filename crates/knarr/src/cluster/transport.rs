@@ -23,18 +23,14 @@ impl Clients {
 
     /// A client that acts as `user`, a member of `groups`.
     pub(crate) fn of(&self, user: &str, groups: &[&str]) -> kube::Client {
-        let user = UserInfo {
-            name: user.to_owned(),
-            groups: groups.iter().copied().chain(["system:authenticated"]).map(str::to_owned).collect(),
-            ..UserInfo::default()
-        };
+        let user = Authenticated::new(UserInfo::new(user, groups));
         let service = self.server.service();
         let transport = tower::service_fn(move |request: http::Request<kube::client::Body>| {
             let mut service = service.clone();
             let user = user.clone();
             async move {
                 let mut request = request.map(|body| ApiBody::new(body.map_err(Into::into)));
-                request.extensions_mut().insert(Authenticated(user));
+                request.extensions_mut().insert(user);
                 service.ready().await?.call(request).await
             }
         });

@@ -76,8 +76,8 @@ impl Harness {
         let query = Query::parse(query);
         let info = RequestInfo::resolve(&method.parse().expect("a method"), path, &query).expect("a path");
         let request = ApiRequest {
-            info,
-            user: self.user.clone(),
+            info: Arc::new(info),
+            user: Arc::new(self.user.clone()),
             query,
             content_type: ask.content_type.map(str::to_owned),
             accept: Accept::negotiate(ask.accept)?,

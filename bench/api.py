@@ -1,0 +1,94 @@
+"""Load on the API server of the current context, by h2load (Debian's nghttp2-client): durable creates with one client and
+with 8 connections of 8 streams, gets, a long list from the cache and a consistent one, with ConfigMaps of 1.4 KB.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+
+from load import CLUSTER, call, connect, figure
+
+CREATES_ALONE, CREATES, GETS, LISTED = 3_000, 20_000, 50_000, 8_500
+PATH = "/api/v1/namespaces/{}/configmaps"
+
+
+def kubectl(*arguments):
+    return subprocess.run(["kubectl", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def namespace(name):
+    call(connect(), "POST", "/api/v1/namespaces", json.dumps({"metadata": {"name": name}}))
+
+
+def token():
+    kubectl("create", "serviceaccount", "bench", "--namespace", "default")
+    kubectl("create", "clusterrolebinding", "bench", "--clusterrole=cluster-admin", "--serviceaccount=default:bench")
+    return kubectl("create", "token", "bench", "--namespace", "default", "--duration=1h")
+
+
+def body(size=1_400):
+    """A ConfigMap whose stored JSON has about so many bytes."""
+    return json.dumps({"metadata": {"generateName": "c-"}, "data": {"a": "x" * (size - 370)}})
+
+
+class H2load:
+    def __init__(self, work, bearer):
+        self.work, self.bearer = work, bearer
+        self.body = os.path.join(work, "body")
+        with open(self.body, "w", encoding="utf-8") as file:
+            file.write(body())
+
+    def run(self, path, requests, connections, streams, post):
+        """Requests per second and the 99th percentile of their times in ms."""
+        log = os.path.join(self.work, "log")
+        if os.path.exists(log):
+            os.remove(log)
+        command = ["h2load", "-n", str(requests), "-c", str(connections), "-m", str(streams), "-t", "1", "--log-file", log]
+        command += ["-H", f"authorization: Bearer {self.bearer}"]
+        if post:
+            command += ["-d", self.body, "-H", "content-type: application/json"]
+        begun = time.monotonic()
+        printed = subprocess.run([*command, CLUSTER["server"] + path], check=True, capture_output=True, text=True).stdout
+        took = time.monotonic() - begun
+        if f" {requests} succeeded" not in printed:
+            raise SystemExit(f"h2load {path}:\n{printed}")
+        with open(log, encoding="utf-8") as file:
+            times = sorted(int(line.split()[2]) for line in file)
+        return requests / took, times[len(times) * 99 // 100] / 1_000
+
+
+def lists(path):
+    """The list answered from the cache, and one as new as the newest write."""
+    for name, query in (("any version", "?resourceVersion=0"), ("consistent", "")):
+        times = []
+        for _ in range(7):
+            connection = connect()
+            connection.connect()
+            begun = time.monotonic()
+            size = len(call(connection, "GET", path + query))
+            times.append(time.monotonic() - begun)
+            connection.close()
+        figure(f"list of {LISTED} ConfigMaps, {name}", f"{sorted(times)[3] * 1000:.0f} ms ({size / 1e6:.1f} MB)")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as work:
+        load = H2load(work, token())
+        for name in ("alone", "many", "listed"):
+            namespace(name)
+        rate, late = load.run(PATH.format("alone"), CREATES_ALONE, 1, 1, True)
+        figure("durable creates, 1 client", f"{rate:.0f} /s (p99 {late:.1f} ms)")
+        rate, late = load.run(PATH.format("many"), CREATES, 8, 8, True)
+        figure("durable creates, 8 x 8 streams", f"{rate:.0f} /s (p99 {late:.1f} ms)")
+        path = PATH.format("alone")
+        one = json.loads(call(connect(), "GET", path + "?limit=1"))["items"][0]["metadata"]["name"]
+        rate, late = load.run(f"{path}/{one}", GETS, 8, 8, False)
+        figure("gets, 8 x 8 streams", f"{rate:.0f} /s (p99 {late:.1f} ms)")
+        load.run(PATH.format("listed"), LISTED, 8, 8, True)
+        # The list of the measured size: 18 MB, as the peer's was.
+        lists(PATH.format("listed"))
+
+
+main()
