@@ -111,7 +111,7 @@ fn bindings_apply_by_user_group_and_service_account() {
             r#"RBAC: allowed by RoleBinding "cm/default" of Role "cm" to ServiceAccount "sa/default""#.into()
         )
     );
-    by_account.namespace = "other".into();
+    by_account.namespace = "other";
     assert!(!rbac.authorize(&by_account).allowed(), "a RoleBinding grants in its own namespace only");
     by_account.namespace = "";
     assert!(!rbac.authorize(&by_account).allowed(), "and not for all namespaces");
