@@ -1,5 +1,7 @@
 //! Who may approve, sign and attest in the name of a signer (upstream: `plugin/pkg/admission/certificates`).
 
+use std::borrow::Cow;
+
 use auth::{Attributes, MASTERS_GROUP};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -84,13 +86,13 @@ fn demand(context: &AdmissionContext<'_>, verb: &str, signer: &str, what: &str) 
     let domain = signer.split('/').next().unwrap_or_default();
     let allowed = [signer.to_owned(), format!("{domain}/*")].into_iter().any(|name| {
         let attributes = Attributes {
-            user: context.user.clone(),
-            verb: verb.to_owned(),
+            user: Cow::Borrowed(context.user),
+            verb,
             is_resource: true,
-            group: GROUP.to_owned(),
-            version: "*".to_owned(),
-            resource: "signers".to_owned(),
-            name,
+            group: GROUP,
+            version: "*",
+            resource: "signers",
+            name: &name,
             ..Attributes::default()
         };
         rbac.authorize(&attributes).allowed()
