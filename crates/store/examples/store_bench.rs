@@ -14,7 +14,7 @@ use store::{Cache, Draft, Embedded, Expect, ListOptions, Options, Store, Write};
 use tokio_util::sync::CancellationToken;
 
 const OBJECT_BYTES: usize = 1_400;
-const SCOPE: &str = "/registry/core/configmaps/";
+const SCOPE: &str = "/registry/configmaps/";
 const MANY: u64 = 100_000;
 
 #[tokio::main]

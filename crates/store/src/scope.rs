@@ -3,8 +3,8 @@
 /// Whether `scope` includes `key`: a scope that is empty or ends in `/` includes what is below it, any other only itself.
 ///
 /// ```
-/// assert!(store::covers("/registry/core/pods/", "/registry/core/pods/default/a"));
-/// assert!(!store::covers("/registry/core/pods/default/a", "/registry/core/pods/default/ab"));
+/// assert!(store::covers("/registry/pods/", "/registry/pods/default/a"));
+/// assert!(!store::covers("/registry/pods/default/a", "/registry/pods/default/ab"));
 /// ```
 pub fn covers(scope: &str, key: &str) -> bool {
     if is_tree(scope) { key.starts_with(scope) } else { key == scope }

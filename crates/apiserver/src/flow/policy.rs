@@ -8,7 +8,7 @@ use auth::{Attributes, Decision, MASTERS_GROUP, NodeAuthorizer, NodeGraph, UserI
 use parking_lot::{Mutex, RwLock};
 use store::{Entry, EventKind, ListOptions, ReadError, Sink, Store};
 
-/// What a watched key prefix holds.
+/// What a watched resource holds.
 #[derive(Debug, Clone, Copy)]
 enum Watched {
     Rbac(Kind),
@@ -17,14 +17,16 @@ enum Watched {
     VolumeAttachments,
 }
 
-const WATCHED: [(&str, Watched); 7] = [
-    ("/registry/rbac.authorization.k8s.io/roles/", Watched::Rbac(Kind::Role)),
-    ("/registry/rbac.authorization.k8s.io/rolebindings/", Watched::Rbac(Kind::RoleBinding)),
-    ("/registry/rbac.authorization.k8s.io/clusterroles/", Watched::Rbac(Kind::ClusterRole)),
-    ("/registry/rbac.authorization.k8s.io/clusterrolebindings/", Watched::Rbac(Kind::ClusterRoleBinding)),
-    ("/registry/core/pods/", Watched::Pods),
-    ("/registry/core/persistentvolumes/", Watched::PersistentVolumes),
-    ("/registry/storage.k8s.io/volumeattachments/", Watched::VolumeAttachments),
+const RBAC: &str = "rbac.authorization.k8s.io";
+/// What is watched: groups and plural names.
+const WATCHED: [(&str, &str, Watched); 7] = [
+    (RBAC, "roles", Watched::Rbac(Kind::Role)),
+    (RBAC, "rolebindings", Watched::Rbac(Kind::RoleBinding)),
+    (RBAC, "clusterroles", Watched::Rbac(Kind::ClusterRole)),
+    (RBAC, "clusterrolebindings", Watched::Rbac(Kind::ClusterRoleBinding)),
+    ("", "pods", Watched::Pods),
+    ("", "persistentvolumes", Watched::PersistentVolumes),
+    ("storage.k8s.io", "volumeattachments", Watched::VolumeAttachments),
 ];
 
 #[derive(Default)]
@@ -49,15 +51,16 @@ impl Policy {
     pub async fn start(store: &dyn Store) -> Result<Policy, ReadError> {
         let state = Arc::new(State::default());
         let mut sinks = Vec::with_capacity(WATCHED.len());
-        for (prefix, watched) in WATCHED {
+        for (group, plural, watched) in WATCHED {
+            let prefix = crate::registry::prefix(group, plural);
             let sink = Arc::new(PolicySink {
-                prefix,
+                prefix: prefix.clone(),
                 watched,
                 state: state.clone(),
                 early: Mutex::new(Some(HashMap::new())),
             });
-            store.feed().attach(prefix, &sink);
-            let page = store.list(prefix, ListOptions::default()).await?;
+            store.feed().attach(&prefix, &sink);
+            let page = store.list(&prefix, ListOptions::default()).await?;
             sink.load(&page.entries);
             sinks.push(sink);
         }
@@ -93,7 +96,7 @@ impl Policy {
 }
 
 struct PolicySink {
-    prefix: &'static str,
+    prefix: String,
     watched: Watched,
     state: Arc<State>,
     /// Revisions of keys that changed while the list was under way: the list must not bring back older states.
@@ -127,7 +130,7 @@ impl PolicySink {
     }
 
     fn delete(&self, entry: &Entry) {
-        let rest = entry.key.strip_prefix(self.prefix).unwrap_or_default();
+        let rest = entry.key.strip_prefix(&*self.prefix).unwrap_or_default();
         let (namespace, name) = rest.split_once('/').unwrap_or(("", rest));
         match self.watched {
             Watched::Rbac(kind) => self.state.rbac.write().remove(kind, namespace, name),

@@ -208,8 +208,3 @@ impl ResourceHandle {
         }
     }
 }
-
-/// The key prefix of a resource.
-pub fn prefix(group: &str, plural: &str) -> String {
-    format!("/registry/{}/{plural}/", if group.is_empty() { "core" } else { group })
-}

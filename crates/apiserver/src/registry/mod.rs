@@ -23,6 +23,7 @@ mod dispatch;
 mod eviction;
 mod fields;
 mod handle;
+mod keys;
 pub mod kinds;
 mod list;
 mod meta;
@@ -46,10 +47,11 @@ use machinery::resources::{Resource, Resources};
 use machinery::status::Status;
 use parking_lot::RwLock;
 use serde_json::Value;
-use store::{Cache, Store};
+use store::{Cache, ListOptions, Store};
 use tokio_util::sync::CancellationToken;
 
 pub use handle::{Column, ResourceHandle, Storage};
+pub(crate) use keys::prefix;
 pub use meta::Meta;
 pub use seam::{Answer, AnswerBody, ApiRequest};
 pub use strategy::Strategy;
@@ -68,6 +70,11 @@ pub enum StartError {
         /// The reason.
         source: store::ReadError,
     },
+    /// The store was written by a version that kept objects elsewhere in it.
+    #[error(
+        "the store has the layout of an earlier version, which is no longer read: start with an empty one"
+    )]
+    FormerLayout,
     /// The configuration makes no sense.
     #[error("failed to read the configuration: {0}")]
     Config(String),
@@ -111,9 +118,17 @@ impl Registry {
             allocators,
             token,
         });
+        registry.check_layout().await?;
         registry.load().await?;
         bootstrap::run(&registry).await?;
         Ok(registry)
+    }
+
+    async fn check_layout(&self) -> Result<(), StartError> {
+        let one = ListOptions { limit: Some(1), ..ListOptions::default() };
+        let former = self.store.list(keys::FORMER_LAYOUT, one).await;
+        let former = former.map_err(|source| StartError::Cache { resource: "objects".to_owned(), source })?;
+        if former.entries.is_empty() { Ok(()) } else { Err(StartError::FormerLayout) }
     }
 
     async fn load(&self) -> Result<(), StartError> {
@@ -137,7 +152,7 @@ impl Registry {
 
     async fn open(&self, stored: &Resource) -> Result<Arc<Storage>, StartError> {
         let strategy = kinds::strategy(stored.group, stored.plural);
-        let prefix = handle::prefix(stored.group, stored.plural);
+        let prefix = prefix(stored.group, stored.plural);
         let index = {
             let strategy = strategy.clone();
             move |_: &str, bytes: &[u8]| Meta::read(bytes, strategy.as_ref())

@@ -1,4 +1,4 @@
-//! The engine driven in-process, over a store in memory.
+//! The engine driven in-process, over a store in memory and over etcd.
 
 mod deletion;
 mod golden;
@@ -6,5 +6,6 @@ pub(super) mod harness;
 mod objects;
 mod reading;
 mod selecting;
+mod stores;
 mod subresources;
 mod watching;

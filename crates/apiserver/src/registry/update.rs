@@ -125,9 +125,8 @@ impl Call<'_> {
             return Ok(());
         }
         let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
-             UID in precondition: {given}, UID in object meta: {have}",
-            key.replacen("/registry/core/", "/registry/", 1)
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+             UID in precondition: {given}, UID in object meta: {have}"
         );
         Err(self.handle.conflict(meta::name(old), &why))
     }

@@ -9,7 +9,7 @@ use super::*;
 use crate::conformance::{delete, object, put};
 use crate::{Embedded, Expect, Options};
 
-const PODS: &str = "/registry/core/pods/";
+const PODS: &str = "/registry/pods/";
 
 fn memory() -> Arc<dyn Store> {
     Arc::new(Embedded::in_memory(Options::default()))
@@ -56,7 +56,7 @@ async fn a_list_right_after_a_write_sees_it() {
         assert_eq!((&item.entry, item.meta), (&entry, entry.bytes.len()));
         assert_eq!(item.entry.bytes.as_ptr(), entry.bytes.as_ptr(), "the bytes are shared");
         // A write elsewhere moves the cache's revision, too.
-        store.write(put("/registry/core/nodes/n", Expect::Any, number)).await.unwrap();
+        store.write(put("/registry/nodes/n", Expect::Any, number)).await.unwrap();
         cache.wait_current().await.unwrap();
         assert_eq!(cache.list(PODS, None, None).revision, store.revision());
     }
@@ -269,7 +269,7 @@ async fn a_thousand_watchers_each_see_every_change() {
     let store = memory();
     let cache = cache(&store).await;
     let start = Instant::now();
-    let watchers: Vec<_> = join_all((0..1_000).map(|_| cache.watch("/registry/core/pods/ns/", 1))).await;
+    let watchers: Vec<_> = join_all((0..1_000).map(|_| cache.watch("/registry/pods/ns/", 1))).await;
     let watchers = watchers.into_iter().map(|watch| {
         let mut watch = watch.unwrap();
         tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! A registry over a store in memory, and requests to it as clients write them.
+//! A registry over a store in memory or in etcd, and requests to it as clients write them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use auth::UserInfo;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use store::Embedded;
+use store::{Embedded, Etcd, EtcdOptions, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{Accept, Query, RequestInfo};
@@ -16,9 +16,23 @@ use crate::registry::{Answer, AnswerBody, ApiRequest, Registry};
 /// How long a test waits for something that has to come.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// When this variable is set to `etcd`, each harness has an etcd of its own.
+pub const STORE: &str = "KNARR_TEST_STORE";
+
 pub struct Harness {
     pub registry: Arc<Registry>,
     pub user: UserInfo,
+    /// Ends with the last harness that uses it.
+    etcd: Option<Arc<testkit::Etcd>>,
+}
+
+async fn store() -> (Arc<dyn Store>, Option<Arc<testkit::Etcd>>) {
+    if std::env::var_os(STORE).is_none_or(|store| store != "etcd") {
+        return (Arc::new(Embedded::in_memory(store::Options::default())), None);
+    }
+    let etcd = testkit::Etcd::start().unwrap_or_else(|error| panic!("{error:#}"));
+    let options = EtcdOptions::from_url(&etcd.url()).expect("its own URL");
+    (Arc::new(Etcd::open(options).await.expect("etcd answers")), Some(Arc::new(etcd)))
 }
 
 /// One request: what differs from a plain GET.
@@ -46,10 +60,11 @@ pub fn config() -> crate::Config {
 
 impl Harness {
     pub async fn start() -> Self {
-        let store = Arc::new(Embedded::in_memory(store::Options::default()));
+        let (store, etcd) = store().await;
         let registry =
             Registry::start(&config(), store, CancellationToken::new()).await.expect("a new registry starts");
-        let harness = Self { registry, user: UserInfo::new("admin", &[auth::MASTERS_GROUP]).authenticated() };
+        let user = UserInfo::new("admin", &[auth::MASTERS_GROUP]).authenticated();
+        let harness = Self { registry, user, etcd };
         harness
             .must(
                 201,
@@ -62,7 +77,7 @@ impl Harness {
     }
 
     pub fn as_user(&self, user: UserInfo) -> Self {
-        Self { registry: self.registry.clone(), user }
+        Self { registry: self.registry.clone(), user, etcd: self.etcd.clone() }
     }
 
     pub async fn answer(

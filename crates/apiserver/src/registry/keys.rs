@@ -1,0 +1,69 @@
+//! Where objects are kept: upstream's key layout, so that either API server can work on the other's etcd
+//! (upstream: `pkg/kubeapiserver/default_storage_factory_builder.go`; custom resources: apiextensions-apiserver).
+
+use machinery::resources::Resources;
+
+/// Resources whose prefix is not their name, for reasons of history.
+const ODD: [(&str, &str, &str); 5] = [
+    ("", "replicationcontrollers", "controllers"),
+    ("", "endpoints", "services/endpoints"),
+    ("", "services", "services/specs"),
+    ("", "nodes", "minions"),
+    ("networking.k8s.io", "ingresses", "ingress"),
+];
+/// Groups of API servers of their own, upstream: their keys begin with the group, as those of custom resources do.
+const GROUPED: [&str; 2] = ["apiextensions.k8s.io", "apiregistration.k8s.io"];
+/// What the layout before this one began with; nothing else does.
+pub const FORMER_LAYOUT: &str = "/registry/core/";
+
+/// The key prefix of all objects of a resource.
+pub fn prefix(group: &str, plural: &str) -> String {
+    if let Some((.., path)) = ODD.iter().find(|odd| (odd.0, odd.1) == (group, plural)) {
+        return format!("/registry/{path}/");
+    }
+    let built_in = Resources::builtin().preferred(group, plural).is_some() && !GROUPED.contains(&group);
+    if built_in { format!("/registry/{plural}/") } else { format!("/registry/{group}/{plural}/") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn prefixes_are_upstreams() {
+        for (group, plural, want) in [
+            ("", "pods", "/registry/pods/"),
+            ("", "nodes", "/registry/minions/"),
+            ("", "services", "/registry/services/specs/"),
+            ("", "endpoints", "/registry/services/endpoints/"),
+            ("", "replicationcontrollers", "/registry/controllers/"),
+            ("", "events", "/registry/events/"),
+            ("apps", "deployments", "/registry/deployments/"),
+            ("networking.k8s.io", "ingresses", "/registry/ingress/"),
+            ("coordination.k8s.io", "leases", "/registry/leases/"),
+            ("rbac.authorization.k8s.io", "clusterroles", "/registry/clusterroles/"),
+            (
+                "apiextensions.k8s.io",
+                "customresourcedefinitions",
+                "/registry/apiextensions.k8s.io/customresourcedefinitions/",
+            ),
+            ("apiregistration.k8s.io", "apiservices", "/registry/apiregistration.k8s.io/apiservices/"),
+            ("example.com", "pods", "/registry/example.com/pods/"),
+        ] {
+            assert_eq!(prefix(group, plural), want);
+        }
+    }
+
+    #[test]
+    fn no_two_resources_share_a_prefix() {
+        let mut owners = HashMap::new();
+        for resource in Resources::builtin().iter().filter(|resource| resource.is_stored()) {
+            // The two kinds of events are one.
+            let group = resource.group.strip_prefix("events.k8s.io").unwrap_or(resource.group);
+            let owner = owners.entry(prefix(group, resource.plural)).or_insert(group);
+            assert_eq!(*owner, group, "{}", resource.plural);
+        }
+    }
+}
