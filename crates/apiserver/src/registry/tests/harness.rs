@@ -76,6 +76,11 @@ impl Harness {
         harness
     }
 
+    /// The same store behind another registry.
+    pub fn restarted(&self, registry: Arc<Registry>) -> Self {
+        Self { registry, user: self.user.clone(), etcd: self.etcd.clone() }
+    }
+
     pub fn as_user(&self, user: UserInfo) -> Self {
         Self { registry: self.registry.clone(), user, etcd: self.etcd.clone() }
     }
