@@ -14,6 +14,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("scheduler", &["apiserver", "store"]),
     ("kubelet", &["apiserver", "store"]),
     ("network", &["apiserver", "store"]),
+    ("descriptions", &["machinery", "api", "client"]),
     ("machinery", &["store", "auth", "apiserver", "api", "client"]),
 ];
 

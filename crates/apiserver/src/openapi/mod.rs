@@ -1,16 +1,18 @@
 //! OpenAPI: what `kubectl explain`, `kubectl apply` and client-side validation read.
 //!
-//! `/openapi/v3` is an index of one document a group version, `/openapi/v2` one document for everything, as JSON or in
-//! the protobuf form of gnostic. Documents are generated from the schema and resource tables when first asked for, and
-//! kept compressed.
+//! `/openapi/v3` is an index of one document a group version, `/openapi/v2` one document for everything; both as JSON or in
+//! the protobuf forms of gnostic. Documents are generated when they are asked for, from the schema and resource tables and
+//! the descriptions that the program carries compressed; the last few are kept, compressed too.
 
+mod cache;
 mod document;
 mod gnostic;
 mod operations;
+mod parameters;
+mod render;
 mod types;
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::header::{
@@ -21,57 +23,54 @@ use http::{Response, StatusCode};
 use machinery::resources::Resources;
 use machinery::schema::Schema;
 use machinery::status::Status;
-use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::ApiBody;
 use crate::flow::header;
 use crate::http::{Query, Wishes, empty, full, gzip, parse_accept};
+use cache::Cache;
+use document::Part;
 
-/// Generates documents and keeps them.
+/// Generates documents and keeps the last ones.
 #[derive(Default)]
 pub struct OpenApi {
-    /// Compressed documents by their key.
-    documents: Mutex<HashMap<Document, Arc<OnceLock<Bytes>>>>,
+    documents: Cache,
     /// Hash of everything that documents are made of.
     hash: OnceLock<String>,
+}
+
+/// How a document is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Form {
+    Json,
+    Protobuf,
 }
 
 /// The documents there are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Document {
-    V2Json,
-    V2Protobuf,
-    /// Group and version.
-    V3(String, String),
+    V2(Form),
+    V3(Part, Form),
 }
 
 impl Document {
     fn generate(&self) -> Vec<u8> {
         match self {
-            Document::V2Json => document::v2_json(),
-            Document::V2Protobuf => document::v2_protobuf(),
-            Document::V3(group, version) => document::v3(group, version),
+            Document::V2(Form::Json) => document::v2_json(),
+            Document::V2(Form::Protobuf) => document::v2_protobuf(),
+            Document::V3(part, Form::Json) => document::v3_json(part),
+            Document::V3(part, Form::Protobuf) => document::v3_protobuf(part),
         }
     }
 
+    /// `@` may not appear in a media type, so upstream answers with a dot where clients ask with an `@`.
     fn content_type(&self) -> &'static str {
         match self {
-            // `@` may not appear in a media type, so upstream answers with a dot where clients ask with an `@`.
-            Document::V2Protobuf => "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
-            Document::V2Json | Document::V3(..) => "application/json",
+            Document::V2(Form::Protobuf) => "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+            Document::V3(_, Form::Protobuf) => "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+            Document::V2(Form::Json) | Document::V3(_, Form::Json) => "application/json",
         }
-    }
-
-    fn of_path(path: &str) -> Option<Document> {
-        let (group, version) = match path.split('/').collect::<Vec<_>>().as_slice() {
-            ["api", version] => ("", *version),
-            ["apis", group, version] => (*group, *version),
-            _ => return None,
-        };
-        let (_, versions) = Resources::builtin().groups().iter().find(|(name, _)| *name == group)?;
-        versions.contains(&version).then(|| Document::V3(group.to_owned(), version.to_owned()))
     }
 }
 
@@ -87,18 +86,16 @@ impl OpenApi {
         headers: &HeaderMap,
     ) -> Result<Response<ApiBody>, Status> {
         if path == "/openapi/v2" {
-            let document = negotiate_v2(header(headers, ACCEPT))?;
+            let document = Document::V2(negotiate(header(headers, ACCEPT), "v2")?);
             return self.document(document, headers, None).await;
         }
         let rest = path.trim_start_matches("/openapi/v3").trim_matches('/');
-        if !accepts_json(header(headers, ACCEPT)) {
-            return Err(Status::not_acceptable(&["application/json"]));
-        }
         if rest.is_empty() {
-            let wishes = Wishes::of(headers, query, &crate::http::Accept::default());
-            return Ok(crate::http::json(StatusCode::OK, &self.index(), wishes).await);
+            return Ok(self.index_answer(headers));
         }
-        let document = Document::of_path(rest).ok_or_else(Status::no_such_resource)?;
+        let part = Part::all().into_iter().find(|part| part.path() == rest);
+        let part = part.ok_or_else(Status::no_such_resource)?;
+        let document = Document::V3(part, negotiate(header(headers, ACCEPT), "v3")?);
         let hash = self.hash_of(rest);
         match query.get("hash") {
             Some(asked) if asked != hash => {
@@ -117,18 +114,26 @@ impl OpenApi {
 
     fn index(&self) -> Value {
         let mut paths = Map::new();
-        for (group, versions) in Resources::builtin().groups() {
-            for version in versions {
-                let path = if group.is_empty() {
-                    format!("api/{version}")
-                } else {
-                    format!("apis/{group}/{version}")
-                };
-                let url = format!("/openapi/v3/{path}?hash={}", self.hash_of(&path));
-                paths.insert(path, json!({"serverRelativeURL": url}));
-            }
+        for path in Part::all().iter().map(Part::path) {
+            let url = format!("/openapi/v3/{path}?hash={}", self.hash_of(&path));
+            paths.insert(path, json!({"serverRelativeURL": url}));
         }
         json!({"paths": paths})
+    }
+
+    fn index_answer(&self, headers: &HeaderMap) -> Response<ApiBody> {
+        let etag = format!("\"{}\"", self.hash_of(""));
+        let mut response = Response::new(empty());
+        if is_unchanged(headers, &etag) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else {
+            *response.body_mut() = full(self.index().to_string());
+        }
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Ok(etag) = HeaderValue::from_str(&etag) {
+            response.headers_mut().insert(ETAG, etag);
+        }
+        response
     }
 
     /// Documents are a function of this program's tables, so a hash of those stands for a hash of each document and no
@@ -138,6 +143,7 @@ impl OpenApi {
             let mut hasher = Sha256::new();
             hasher.update(env!("CARGO_PKG_VERSION"));
             hasher.update(Schema::text());
+            hasher.update(descriptions::table());
             hasher.update(Resources::text());
             hex(&hasher.finalize())
         });
@@ -151,14 +157,11 @@ impl OpenApi {
         headers: &HeaderMap,
         hash: Option<(String, bool)>,
     ) -> Result<Response<ApiBody>, Status> {
-        let etag =
-            hash.as_ref().map_or_else(|| self.hash_of(&format!("{document:?}")), |(hash, _)| hash.clone());
+        let etag = hash.as_ref().map_or_else(|| self.hash_of("v2"), |(hash, _)| hash.clone());
         let etag = format!("\"{etag}\"");
-        let unchanged =
-            header(headers, IF_NONE_MATCH).is_some_and(|tags| tags.split(',').any(|tag| tag.trim() == etag));
         let mut response = Response::new(empty());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(document.content_type()));
-        if unchanged {
+        if is_unchanged(headers, &etag) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else {
             let compressed = self.compressed(document).await?;
@@ -188,17 +191,26 @@ impl OpenApi {
     }
 
     async fn compressed(&self, document: Document) -> Result<Bytes, Status> {
-        let slot = self.documents.lock().entry(document.clone()).or_default().clone();
+        let slot = self.documents.slot(&document);
         if let Some(bytes) = slot.get() {
             return Ok(bytes.clone());
         }
         // Takes long enough to be kept off the threads that serve requests. Several first requests wait for one making.
-        tokio::task::spawn_blocking(move || {
-            slot.get_or_init(|| gzip(&document.generate()).unwrap_or_default().into()).clone()
+        let making = slot.clone();
+        let bytes = tokio::task::spawn_blocking(move || {
+            making.get_or_init(|| gzip(&document.generate()).unwrap_or_default().into()).clone()
         })
         .await
-        .map_err(Status::internal)
+        .map_err(Status::internal)?;
+        self.documents.shrink();
+        Ok(bytes)
     }
+}
+
+fn is_unchanged(headers: &HeaderMap, etag: &str) -> bool {
+    header(headers, IF_NONE_MATCH).is_some_and(|tags| {
+        tags.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag)
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -212,32 +224,19 @@ fn decompress(compressed: &[u8]) -> Result<Vec<u8>, Status> {
     Ok(bytes)
 }
 
-fn accepts_json(accept: Option<&str>) -> bool {
-    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return true };
-    parse_accept(accept).iter().any(|range| range.covers("application", "json"))
-}
-
-fn negotiate_v2(accept: Option<&str>) -> Result<Document, Status> {
-    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Ok(Document::V2Json) };
-    let protobuf =
-        ["com.github.proto-openapi.spec.v2@v1.0+protobuf", "com.github.proto-openapi.spec.v2.v1.0+protobuf"];
-    parse_accept(accept)
-        .iter()
-        .find_map(|range| {
-            if range.covers("application", "json") {
-                Some(Document::V2Json)
-            } else if range.kind == "application" && protobuf.contains(&range.subtype.as_str()) {
-                Some(Document::V2Protobuf)
-            } else {
-                None
-            }
-        })
-        .ok_or_else(|| {
-            Status::not_acceptable(&[
-                "application/json",
-                "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
-            ])
-        })
+/// The form that the client likes best; `version` is that of the specification.
+fn negotiate(accept: Option<&str>, version: &str) -> Result<Form, Status> {
+    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Ok(Form::Json) };
+    let protobuf = ["@", "."].map(|at| format!("com.github.proto-openapi.spec.{version}{at}v1.0+protobuf"));
+    let form = |range: &crate::http::MediaRange| {
+        if range.covers("application", "json") {
+            Some(Form::Json)
+        } else {
+            (range.kind == "application" && protobuf.contains(&range.subtype)).then_some(Form::Protobuf)
+        }
+    };
+    let refusal = || Status::not_acceptable(&["application/json", &format!("application/{}", protobuf[0])]);
+    parse_accept(accept).iter().find_map(form).ok_or_else(refusal)
 }
 
 #[cfg(test)]
