@@ -126,6 +126,8 @@ impl ApiServer {
     ) -> Result<ApiServer, StartError> {
         let signer = auth::TokenSigner::new(config.issuer.clone(), &config.token_key_pem)?;
         let kubelets = config.kubelet.as_ref().map(kubelet_proxy::Kubelets::new).transpose()?;
+        let metrics = flow::Metrics::default();
+        let store: Arc<dyn store::Store> = Arc::new(metrics.observed(store));
         let registry = registry::Registry::start(&config, store.clone(), token.clone()).await?;
         // After the registry, which creates the roles that every cluster has.
         let policy = flow::Policy::start(store.as_ref()).await?;
@@ -137,7 +139,7 @@ impl ApiServer {
             registry,
             policy,
             limits: flow::Limits::default(),
-            metrics: flow::Metrics::default(),
+            metrics,
             discovery: discovery::Discovery::builtin(),
             openapi: openapi::OpenApi::default(),
             kubelets,

@@ -73,7 +73,8 @@ fn resource_item(resources: &Resources, resource: &Resource) -> Value {
         "verbs": resource.verbs,
     });
     add_names(&mut item, resource);
-    if resource.is_stored() {
+    // Component statuses can be read, but are computed.
+    if resource.is_stored() && resource.allows("create") {
         item["storageVersionHash"] = storage_version_hash(resources, resource).into();
     }
     item
@@ -105,7 +106,9 @@ fn add_names(item: &mut Value, resource: &Resource) {
 
 /// Tells clients of storage migration whether the stored version changed.
 fn storage_version_hash(resources: &Resources, resource: &Resource) -> String {
-    let stored = resources.preferred(resource.group, resource.plural).unwrap_or(resource);
+    // Events of both groups are the same objects.
+    let group = if resource.group == "events.k8s.io" { "" } else { resource.group };
+    let stored = resources.preferred(group, resource.plural).unwrap_or(resource);
     let text = format!("{}/{}/{}", stored.group, stored.version, stored.kind);
     STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
 }

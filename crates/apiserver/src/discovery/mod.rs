@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{Response, StatusCode};
+use machinery::codec::protobuf;
 use machinery::resources::Resources;
 use machinery::status::Status;
 use serde_json::Value;
@@ -77,7 +78,11 @@ impl Discovery {
             }
             Form::Plain(format) => format,
         };
-        let document = self.plain(&segments).ok_or_else(Status::no_such_resource)?;
+        let mut document = self.plain(&segments).ok_or_else(Status::no_such_resource)?;
+        if format == Format::Protobuf {
+            // The oldest documents name no version in JSON; without one, protobuf would have no message for them.
+            document["apiVersion"] = "v1".into();
+        }
         let mut response = json(StatusCode::OK, &document, Wishes { format, ..wishes }).await;
         if root {
             response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
@@ -149,10 +154,9 @@ fn negotiate(accept: Option<&str>, root: bool) -> Result<Form, Status> {
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
         return Ok(Form::Plain(Format::Json));
     };
-    parse_accept(accept)
-        .iter()
-        .find_map(|range| form(range, root))
-        .ok_or_else(|| Status::not_acceptable(&["application/json", "application/yaml"]))
+    parse_accept(accept).iter().find_map(|range| form(range, root)).ok_or_else(|| {
+        Status::not_acceptable(&["application/json", "application/yaml", protobuf::MEDIA_TYPE])
+    })
 }
 
 fn form(range: &MediaRange, root: bool) -> Option<Form> {
@@ -160,11 +164,15 @@ fn form(range: &MediaRange, root: bool) -> Option<Form> {
         Format::Json
     } else if range.covers("application", "yaml") {
         Format::Yaml
+    } else if range.covers("application", "vnd.kubernetes.protobuf") {
+        Format::Protobuf
     } else {
         return None;
     };
     match (range.param("as"), range.param("g"), range.param("v")) {
         (None, _, _) => Some(Form::Plain(format)),
+        // The kinds of aggregated discovery have no protobuf form here.
+        (Some(_), _, _) if format == Format::Protobuf => None,
         (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")) if root => {
             Some(Form::Aggregated("v2"))
         }

@@ -16,7 +16,13 @@ fn clients_choose_the_form() {
         (Some(kubectl.as_str()), false, Some(Form::Plain(Format::Json))),
         (Some(v2beta1), true, Some(Form::Aggregated("v2beta1"))),
         (Some("application/yaml"), true, Some(Form::Plain(Format::Yaml))),
-        (Some("application/vnd.kubernetes.protobuf"), true, None),
+        (Some("application/vnd.kubernetes.protobuf"), true, Some(Form::Plain(Format::Protobuf))),
+        (
+            Some("application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
+            true,
+            None,
+        ),
+        (Some("text/html"), true, None),
     ];
     for (accept, root, expected) in cases {
         assert_eq!(negotiate(accept, root).ok(), expected, "{accept:?}");
@@ -93,6 +99,49 @@ fn recorded_resources_are_served_alike() {
             let short: Vec<&str> =
                 item["shortNames"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             assert!(short.iter().all(|s| resource.short_names.contains(s)), "{name}: {short:?}");
+        }
+    }
+}
+
+/// The hashes that upstream's discovery documents have.
+#[test]
+fn storage_versions_hash_as_upstream() {
+    let hash = |path: &str, name: &str| {
+        let list = get(path).unwrap();
+        let items = list["resources"].as_array().unwrap();
+        items.iter().find(|item| item["name"] == name).unwrap()["storageVersionHash"].clone()
+    };
+    for (path, name, expected) in [
+        ("/api/v1", "pods", "xPOwRZ+Yhw8="),
+        ("/api/v1", "configmaps", "qFsyl6wFWjQ="),
+        ("/apis/apps/v1", "deployments", "8aSe+NMegvE="),
+        ("/apis/events.k8s.io/v1", "events", "r2yiGXH7wu8="),
+        ("/apis/autoscaling/v1", "horizontalpodautoscalers", "qwQve8ut294="),
+    ] {
+        assert_eq!(hash(path, name), expected, "{path} {name}");
+    }
+    assert!(hash("/api/v1", "componentstatuses").is_null());
+    assert!(hash("/api/v1", "bindings").is_null());
+}
+
+/// Old Go clients ask for protobuf first.
+#[tokio::test]
+async fn documents_have_a_protobuf_form() {
+    use http_body_util::BodyExt;
+    let headers =
+        [(ACCEPT, HeaderValue::from_static("application/vnd.kubernetes.protobuf,application/json"))];
+    let headers: HeaderMap = headers.into_iter().collect();
+    for path in Discovery::builtin().paths() {
+        let answer = Discovery::builtin().answer(&path, &headers, Wishes::default()).await.unwrap();
+        assert_eq!(answer.headers()[CONTENT_TYPE], protobuf::MEDIA_TYPE, "{path}");
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        let decoded = protobuf::decode(&bytes).unwrap();
+        let mut expected = get(&path).unwrap();
+        expected["apiVersion"] = "v1".into();
+        expected.as_object_mut().unwrap().remove("serverAddressByClientCIDRs");
+        assert_eq!(decoded["kind"], expected["kind"], "{path}");
+        for list in ["groups", "resources", "versions"] {
+            assert_eq!(decoded[list], expected[list], "{path} {list}");
         }
     }
 }

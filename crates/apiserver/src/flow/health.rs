@@ -1,5 +1,7 @@
 //! `/healthz`, `/livez` and `/readyz` (upstream: apiserver `pkg/server/healthz`).
 
+use std::collections::BTreeSet;
+
 use http::{Response, StatusCode};
 
 use super::Chain;
@@ -10,7 +12,7 @@ use crate::http::{Query, text};
 const ENDPOINTS: [(&str, &[&str]); 3] = [
     ("/healthz", &["ping", "log", "etcd"]),
     ("/livez", &["ping", "log", "etcd"]),
-    ("/readyz", &["ping", "log", "etcd", "informer-sync", "shutdown"]),
+    ("/readyz", &["ping", "log", "etcd", "etcd-readiness", "informer-sync", "shutdown"]),
 ];
 
 /// All health paths, for the index at `/`.
@@ -40,18 +42,47 @@ pub(super) async fn answer(chain: &Chain, path: &str, query: &Query) -> Option<R
 }
 
 async fn all(chain: &Chain, name: &str, checks: &[&str], query: &Query) -> Response<ApiBody> {
-    let mut excluded: Vec<&str> = query.all("exclude").collect();
+    let excluded: BTreeSet<&str> = query.all("exclude").collect();
+    let mut results = Vec::new();
+    for check in checks.iter().copied() {
+        let result =
+            if excluded.contains(check) { Outcome::Excluded } else { run(chain, check).await.into() };
+        results.push((check, result));
+    }
+    let unknown: Vec<&str> = excluded.into_iter().filter(|name| !checks.contains(name)).collect();
+    let (report, failed) = report(name, &results, &unknown);
+    if failed {
+        text(StatusCode::INTERNAL_SERVER_ERROR, report)
+    } else if query.has("verbose") {
+        text(StatusCode::OK, report)
+    } else {
+        text(StatusCode::OK, "ok")
+    }
+}
+
+/// How a check went.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Excluded,
+    Failed(String),
+}
+
+impl From<Result<(), String>> for Outcome {
+    fn from(result: Result<(), String>) -> Self {
+        result.map_or_else(Outcome::Failed, |()| Outcome::Passed)
+    }
+}
+
+/// The whole report, in upstream's words, and whether a check failed.
+fn report(name: &str, results: &[(&str, Outcome)], unknown: &[&str]) -> (String, bool) {
     let mut report = String::new();
     let mut failed = false;
-    for check in checks {
-        if let Some(at) = excluded.iter().position(|name| name == check) {
-            excluded.remove(at);
-            report.push_str(&format!("[+]{check} excluded: ok\n"));
-            continue;
-        }
-        match run(chain, check).await {
-            Ok(()) => report.push_str(&format!("[+]{check} ok\n")),
-            Err(why) => {
+    for (check, outcome) in results {
+        match outcome {
+            Outcome::Passed => report.push_str(&format!("[+]{check} ok\n")),
+            Outcome::Excluded => report.push_str(&format!("[+]{check} excluded: ok\n")),
+            Outcome::Failed(why) => {
                 failed = true;
                 tracing::warn!(check, why, "a health check failed");
                 // Reasons are for the log: the endpoint is open to everybody.
@@ -59,28 +90,39 @@ async fn all(chain: &Chain, name: &str, checks: &[&str], query: &Query) -> Respo
             }
         }
     }
-    if !excluded.is_empty() {
-        let names: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
-        report.push_str(&format!(
-            "warn: some health checks cannot be excluded: no matches for {}\n",
-            names.join(", ")
-        ));
+    if !unknown.is_empty() {
+        let names: Vec<String> = unknown.iter().map(|name| format!("{name:?}")).collect();
+        let names = names.join(",");
+        report.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
     }
-    if failed {
-        return text(StatusCode::INTERNAL_SERVER_ERROR, format!("{report}{name} check failed\n"));
-    }
-    if query.has("verbose") {
-        return text(StatusCode::OK, format!("{report}{name} check passed\n"));
-    }
-    text(StatusCode::OK, "ok")
+    report.push_str(&format!("{name} check {}\n", if failed { "failed" } else { "passed" }));
+    (report, failed)
 }
 
 async fn run(chain: &Chain, check: &str) -> Result<(), String> {
     match check {
         // The store answers: a read of a key that is never there goes all the way down.
-        "etcd" => chain.store.get("/registry/health").await.map(drop).map_err(|error| error.to_string()),
+        "etcd" | "etcd-readiness" => {
+            chain.store.get("/registry/health").await.map(drop).map_err(|error| error.to_string())
+        }
         "shutdown" if chain.token.is_cancelled() => Err("process is shutting down".to_owned()),
         "informer-sync" if chain.store.feed().is_closed() => Err("the caches are no longer fed".to_owned()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_are_worded_as_upstream_words_them() {
+        let results = [("ping", Outcome::Passed), ("log", Outcome::Excluded)];
+        let expected = "[+]ping ok\n[+]log excluded: ok\nlivez check passed\n";
+        assert_eq!(report("livez", &results, &[]), (expected.to_owned(), false));
+        let results = [("ping", Outcome::Passed), ("etcd", Outcome::Failed("secret reason".to_owned()))];
+        let expected = "[+]ping ok\n[-]etcd failed: reason withheld\n\
+            warn: some health checks cannot be excluded: no matches for \"a\",\"b\"\nreadyz check failed\n";
+        assert_eq!(report("readyz", &results, &["a", "b"]), (expected.to_owned(), true));
     }
 }

@@ -69,10 +69,10 @@ pub(crate) struct Admitted {
 impl Chain {
     /// Answers one request; never fails and never panics.
     pub async fn answer(&self, request: Request<ApiBody>) -> Response<ApiBody> {
-        let started = Instant::now();
         // The request line is read before anything can go wrong, so that every answer can be counted under it.
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = RequestInfo::resolve(request.method(), request.uri().path(), &query).map(Arc::new);
+        let started = Metrics::start(&query, header(request.headers(), http::header::CONTENT_TYPE));
         let audit_id = audit_id(&request);
         // Refusals are written like answers, as far as the client says anything that can be followed.
         let accept = Accept::negotiate(header(request.headers(), http::header::ACCEPT)).unwrap_or_default();
@@ -99,10 +99,8 @@ impl Chain {
         if !headers.contains_key(http::header::CACHE_CONTROL) {
             headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         }
-        let code = response.status().as_u16();
-        self.metrics.observe(&seen, is_known(&seen), code, started.elapsed());
-        tracing::trace!(verb = seen.verb, path = seen.path, code, took = ?started.elapsed(), "answered");
-        response
+        tracing::trace!(verb = seen.verb, path = seen.path, code = response.status().as_u16(), "answered");
+        self.metrics.observe(&started, &seen, self.is_known(&seen), response)
     }
 
     /// The chain itself. Each step relies on those before it.
@@ -118,7 +116,9 @@ impl Chain {
 
         // Who is it? Before anything that depends on the user: all that follows does.
         let transport = request.extensions().get::<Authenticated>();
-        let mut user = self.authenticator.authenticate(request.headers(), transport)?;
+        let started = Instant::now();
+        let user = self.authenticator.authenticate(request.headers(), transport);
+        let mut user = self.metrics.authenticated(started, user)?;
 
         // Acting as someone else is itself authorized, as the real user. All later steps see the other one only.
         if let Some(wanted) = impersonate::requested(request.headers())? {
@@ -154,12 +154,30 @@ impl Chain {
         }
     }
 
+    /// Whether the resource exists, built in or not.
+    fn is_known(&self, info: &RequestInfo) -> bool {
+        if !info.is_resource {
+            return false;
+        }
+        match Resources::builtin().lookup(&info.group, &info.version, &info.resource) {
+            Some(resource) => {
+                info.subresource.is_empty() || resource.subresource(&info.subresource).is_some()
+            }
+            None => self.registry.resource(&info.group, &info.resource).is_some_and(|handle| {
+                handle.version == info.version
+                    && (info.subresource.is_empty() || handle.has_subresource(&info.subresource))
+            }),
+        }
+    }
+
     /// Refuses what the user may not do, in upstream's words.
     pub(crate) fn allow(&self, attributes: &auth::Attributes<'_>) -> Result<(), Status> {
-        match self.policy.authorize(attributes) {
+        let started = Instant::now();
+        let allowed = match self.policy.authorize(attributes) {
             auth::Decision::Allow(_) => Ok(()),
             auth::Decision::NoOpinion(reason) => Err(attributes.forbidden(&reason)),
-        }
+        };
+        self.metrics.authorized(started, allowed)
     }
 }
 
@@ -187,11 +205,4 @@ pub(crate) fn new_uuid() -> String {
         }
     }
     text
-}
-
-fn is_known(info: &RequestInfo) -> bool {
-    let Some(resource) = Resources::builtin().lookup(&info.group, &info.version, &info.resource) else {
-        return false;
-    };
-    info.subresource.is_empty() || resource.subresource(&info.subresource).is_some()
 }

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use super::metrics::{Gauge, resident_bytes};
+use super::metrics::{Gauge, Kind, process_gauges};
 use super::{Admitted, Chain, health};
 use crate::ApiBody;
 use crate::http::{Accept, RequestInfo, Wishes, read_limited, respond};
@@ -106,48 +106,102 @@ impl Chain {
 
     fn metrics_page(&self) -> Response<ApiBody> {
         let (reading, mutating) = self.limits.in_flight();
-        let gauges = [
-            Gauge {
-                name: "apiserver_current_inflight_requests",
-                help: "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
-                label: "request_kind",
-                values: vec![
-                    ("readOnly".to_owned(), reading as f64),
-                    ("mutating".to_owned(), mutating as f64),
+        let counts = self.object_counts();
+        let gauge = |name, help, values| Gauge { name, kind: Kind::Gauge, help, values };
+        let mut gauges = vec![
+            gauge(
+                "apiserver_current_inflight_requests",
+                "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
+                vec![
+                    ("request_kind=\"mutating\"".to_owned(), mutating as f64),
+                    ("request_kind=\"readOnly\"".to_owned(), reading as f64),
                 ],
-            },
-            Gauge {
-                name: "apiserver_storage_objects",
-                help: "Number of stored objects at the time of last check split by kind.",
-                label: "resource",
-                values: self.object_counts(),
-            },
-            Gauge {
-                name: "process_resident_memory_bytes",
-                help: "Resident memory size in bytes.",
-                label: "",
-                values: vec![(String::new(), resident_bytes())],
-            },
+            ),
+            gauge(
+                "apiserver_storage_objects",
+                "[DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
+                counts
+                    .iter()
+                    .map(|row| {
+                        (
+                            format!("resource={:?}", machinery::status::qualified(row.group, row.resource)),
+                            row.objects,
+                        )
+                    })
+                    .collect(),
+            ),
+            gauge(
+                "apiserver_resource_objects",
+                "Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
+                counts.iter().map(|row| (row.labels(), row.objects)).collect(),
+            ),
+            gauge(
+                "apiserver_watch_cache_resource_version",
+                "Current resource version of watch cache broken by resource type. This is truncated to the 15 least significant digits.",
+                counts.iter().map(|row| (row.labels(), (row.revision % REVISION_DIGITS) as f64)).collect(),
+            ),
+            gauge(
+                "kubernetes_build_info",
+                "A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.",
+                vec![(build_labels(), 1.0)],
+            ),
         ];
+        gauges.extend(process_gauges());
         let mut response = crate::http::text(StatusCode::OK, self.metrics.render(&gauges));
         let content_type = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         response
     }
 
-    fn object_counts(&self) -> Vec<(String, f64)> {
-        let mut counts: Vec<(String, f64)> = Vec::new();
+    fn object_counts(&self) -> Vec<Count> {
+        let mut counts: Vec<Count> = Vec::new();
         for resource in machinery::resources::Resources::builtin().iter().filter(|r| r.is_stored()) {
-            let name = machinery::status::qualified(resource.group, resource.plural);
-            if counts.iter().any(|(known, _)| *known == name) {
+            let (group, resource) = (resource.group, resource.plural);
+            if counts.iter().any(|known| (known.group, known.resource) == (group, resource)) {
                 continue;
             }
-            if let Some(handle) = self.registry.resource(resource.group, resource.plural) {
-                counts.push((name, handle.storage.cache.len() as f64));
+            if let Some(handle) = self.registry.resource(group, resource) {
+                let cache = &handle.storage.cache;
+                let (objects, revision) = (cache.len() as f64, cache.revision());
+                counts.push(Count { group, resource, objects, revision });
             }
         }
         counts
     }
+}
+
+/// Upstream shows so many digits of a revision, because floating-point numbers have no more.
+const REVISION_DIGITS: u64 = 1_000_000_000_000_000;
+
+/// What a cache holds.
+struct Count {
+    group: &'static str,
+    resource: &'static str,
+    objects: f64,
+    revision: u64,
+}
+
+impl Count {
+    fn labels(&self) -> String {
+        format!("group={:?},resource={:?}", self.group, self.resource)
+    }
+}
+
+/// `/version`, as labels.
+fn build_labels() -> String {
+    let version = version();
+    let names = [
+        ("build_date", "buildDate"),
+        ("compiler", "compiler"),
+        ("git_commit", "gitCommit"),
+        ("git_tree_state", "gitTreeState"),
+        ("git_version", "gitVersion"),
+        ("go_version", "goVersion"),
+        ("major", "major"),
+        ("minor", "minor"),
+        ("platform", "platform"),
+    ];
+    names.map(|(label, key)| format!("{label}={}", version[key])).join(",")
 }
 
 /// Whether the objects of a resource are of a built-in kind: only those have a protobuf form.

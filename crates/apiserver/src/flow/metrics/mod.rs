@@ -1,0 +1,132 @@
+//! Counters of the API server in Prometheus' text format, under upstream's names and with upstream's labels and buckets
+//! (apiserver `pkg/endpoints/metrics`, `pkg/endpoints/filters`, `pkg/storage/etcd3/metrics`).
+//!
+//! A request costs one hash of what it asks for, a look-up under a read lock and a few atomic additions; only the first of
+//! its kind allocates.
+
+mod body;
+mod histogram;
+mod page;
+mod process;
+mod series;
+mod store;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use http::Response;
+use http_body::Body;
+use machinery::status::Status;
+
+use crate::ApiBody;
+use crate::http::{Query, RequestInfo};
+use histogram::Histogram;
+pub(crate) use page::{Gauge, Kind};
+pub(crate) use process::gauges as process_gauges;
+use series::{Labels, Series, SeriesMap};
+pub(crate) use store::Observed;
+
+/// Buckets of request durations, seconds.
+const DURATIONS: &[f64] = &[
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
+    20.0, 30.0, 45.0, 60.0,
+];
+/// Buckets of the time that authentication and authorization take, seconds.
+const CHECKS: &[f64] = &[
+    0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384,
+];
+
+/// What was asked, how long it took and how it ended.
+#[derive(Default)]
+pub struct Metrics {
+    requests: SeriesMap<Series>,
+    authentication: [Check; 2],
+    authorization: [Check; 2],
+    store: Arc<store::Operations>,
+}
+
+/// How often a check came out one way, and how long it took.
+struct Check {
+    count: AtomicU64,
+    took: Histogram,
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Check { count: AtomicU64::new(0), took: Histogram::new(CHECKS.len()) }
+    }
+}
+
+impl Check {
+    fn add(&self, took: Duration) {
+        self.count.fetch_add(1, Relaxed);
+        self.took.add(CHECKS, took.as_secs_f64());
+    }
+}
+
+/// One request on its way.
+pub(crate) struct Started {
+    at: Instant,
+    /// A patch is an apply.
+    applies: bool,
+    dry_run: &'static str,
+}
+
+impl Metrics {
+    /// Notes what is not known at the end any more.
+    pub fn start(query: &Query, content_type: Option<&str>) -> Started {
+        let dry_run = match query.get("dryRun") {
+            None => "",
+            Some("All") => "All",
+            Some(_) => "invalid",
+        };
+        let applies = content_type.is_some_and(|media| media.starts_with("application/apply-patch"));
+        Started { at: Instant::now(), applies, dry_run }
+    }
+
+    /// Counts one request, whose answer's head is ready. `known` tells whether the resource exists: names made up by clients
+    /// must not fill memory. The body of a long-running request is watched until its end.
+    pub fn observe(
+        &self,
+        started: &Started,
+        info: &RequestInfo,
+        known: bool,
+        response: Response<ApiBody>,
+    ) -> Response<ApiBody> {
+        let labels = Labels::of(started, info, known);
+        let series = self.requests.get(labels, || labels.series());
+        series.count(response.status().as_u16());
+        if info.is_long_running() {
+            if response.status().is_success() {
+                return response.map(|inner| body::counted(inner, series));
+            }
+        } else {
+            series.took.add(DURATIONS, started.at.elapsed().as_secs_f64());
+        }
+        if let (true, Some(size)) = (labels.reads(), response.body().size_hint().exact()) {
+            series.size.add(series::SIZES, size as f64);
+        }
+        response
+    }
+
+    /// Counts one authentication.
+    pub fn authenticated<T>(&self, started: Instant, result: Result<T, Status>) -> Result<T, Status> {
+        self.authentication[usize::from(result.is_err())].add(started.elapsed());
+        result
+    }
+
+    /// Counts one authorization.
+    pub fn authorized(&self, started: Instant, result: Result<(), Status>) -> Result<(), Status> {
+        self.authorization[usize::from(result.is_err())].add(started.elapsed());
+        result
+    }
+
+    /// A store that counts what is asked of it.
+    pub fn observed(&self, store: Arc<dyn ::store::Store>) -> Observed {
+        Observed::new(store, self.store.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! What the kernel says about this process.
+
+use super::page::{Gauge, Kind};
+
+/// Ticks of the kernel's clock in `/proc/<pid>/stat` a second: fixed for user space on every architecture.
+const TICKS: f64 = 100.0;
+
+/// The metrics that every Prometheus client library has. Those that `/proc` does not tell are left out.
+pub(crate) fn gauges() -> Vec<Gauge> {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name of the program may hold anything, and ends with the last parenthesis.
+    let fields: Vec<f64> = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().map(|part| part.parse().unwrap_or_default()).collect())
+        .unwrap_or_default();
+    // Numbers of proc(5), which begin after the name with 3.
+    let field = |number: usize| fields.get(number - 3).copied();
+    let open = std::fs::read_dir("/proc/self/fd").ok().map(|list| list.count() as f64);
+    let rows = [
+        (
+            "process_cpu_seconds_total",
+            Kind::Counter,
+            "Total user and system CPU time spent in seconds.",
+            cpu(field(14), field(15)),
+        ),
+        ("process_max_fds", Kind::Gauge, "Maximum number of open file descriptors.", limit("Max open files")),
+        ("process_open_fds", Kind::Gauge, "Number of open file descriptors.", open),
+        ("process_resident_memory_bytes", Kind::Gauge, "Resident memory size in bytes.", resident()),
+        (
+            "process_start_time_seconds",
+            Kind::Gauge,
+            "Start time of the process since unix epoch in seconds.",
+            started(field(22)),
+        ),
+        ("process_virtual_memory_bytes", Kind::Gauge, "Virtual memory size in bytes.", field(23)),
+    ];
+    let known = rows.into_iter().filter_map(|(name, kind, help, value)| {
+        Some(Gauge { name, kind, help, values: vec![(String::new(), value?)] })
+    });
+    known.collect()
+}
+
+fn cpu(user: Option<f64>, system: Option<f64>) -> Option<f64> {
+    Some((user? + system?) / TICKS)
+}
+
+fn limit(name: &str) -> Option<f64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    limits.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+}
+
+fn resident() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse().ok())?;
+    Some(kilobytes * 1024.0)
+}
+
+/// `since_boot` is in ticks.
+fn started(since_boot: Option<f64>) -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot: f64 = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())?;
+    Some(boot + since_boot? / TICKS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_is_described() {
+        let gauges = gauges();
+        assert_eq!(gauges.len(), 6);
+        let value = |name: &str| gauges.iter().find(|gauge| gauge.name == name).unwrap().values[0].1;
+        assert!(value("process_resident_memory_bytes") > 1e6);
+        assert!(value("process_open_fds") >= 3.0 && value("process_open_fds") < value("process_max_fds"));
+        assert!(value("process_start_time_seconds") > 1.6e9);
+        assert!(value("process_virtual_memory_bytes") > value("process_resident_memory_bytes"));
+    }
+}
