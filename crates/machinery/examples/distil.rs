@@ -140,7 +140,11 @@ pub fn schema(shared: &Path) -> Result<String, Box<dyn std::error::Error>> {
             if required {
                 out.push_str(" !");
             }
-            out.push_str(presence(name, field, facts, required));
+            let how = presence(name, field, facts, required);
+            out.push_str(how);
+            if how.is_empty() && writes_null(name, field, required) {
+                out.push_str(" n");
+            }
             attributes(&mut out, name, field, facts)?;
             out.push('\n');
         }
@@ -163,19 +167,32 @@ fn presence(ty: &str, field: &str, facts: &Value, required: bool) -> &'static st
     if kind == "array" || facts.get("values").is_some() {
         return "";
     }
-    let line = |of: &str| {
-        let lines = PRESENCE.lines().filter_map(|line| line.split_once(' ').filter(|(ty, _)| *ty == of));
-        let mut parts = lines.flat_map(|(_, rest)| rest.split(' ')).filter_map(|part| part.split_once(':'));
-        parts.find(|(name, _)| *name == field)
-    };
-    let how = line(short(ty)).or_else(|| line("*")).map(|(_, how)| how);
-    match how {
+    match noted(ty, field) {
         Some("v") => " v",
         Some("w") => " w",
         Some(_) => "",
         None if required => " w",
         None if kind == "string" && text(facts, "format") != "byte" => " v",
         None => "",
+    }
+}
+
+/// What `tables/presence.txt` says about a field.
+fn noted(ty: &str, field: &str) -> Option<&'static str> {
+    let line = |of: &str| {
+        let lines = PRESENCE.lines().filter_map(|line| line.split_once(' ').filter(|(ty, _)| *ty == of));
+        let mut parts = lines.flat_map(|(_, rest)| rest.split(' ')).filter_map(|part| part.split_once(':'));
+        parts.find(|(name, _)| *name == field)
+    };
+    line(short(ty)).or_else(|| line("*")).map(|(_, how)| how)
+}
+
+/// Whether JSON has null for the unset field.
+fn writes_null(ty: &str, field: &str, required: bool) -> bool {
+    match noted(ty, field) {
+        Some("n") => true,
+        Some("o") => false,
+        _ => required,
     }
 }
 

@@ -12,7 +12,8 @@
 //! Types: `b` bool, `i` int32, `l` int64, `d` double, `s` string, `y` bytes, `t` Time, `u` MicroTime, `x` IntOrString,
 //! `q` Quantity, `*` anything, `#N` type number N, `[T` array of T, `{T` map of T.
 //!
-//! Attributes: `!` required; `v` a value that is left out when zero, `w` a value that is there when zero, else a pointer;
+//! Attributes: `!` required; `v` a value that is left out when zero, `w` a value that is there when zero, else a pointer, list
+//! or map, with `n` one that is null when unset;
 //! `A` atomic list, `S` set, `M=key,key` list-map; `a` atomic map or struct, `g` granular one;
 //! `m` patch strategy merge, `r` replace, `k` retainKeys; `K=key` patch merge key; `p=N` protobuf number, `p=M.N` number N inside the
 //! embedded message M; `P=type` protobuf type when
@@ -22,7 +23,7 @@
 //!
 //! In memory a field is 16 bytes that point into the text; what is seldom asked for is read from there.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use serde_json::Value;
 
@@ -242,6 +243,48 @@ impl Field {
         } else {
             Presence::Pointer
         }
+    }
+
+    /// Whether Go leaves out this value when it writes the field.
+    pub fn omits(&self, value: &Value) -> bool {
+        let presence = self.presence();
+        if presence == Presence::Shown || self.has(table::NULL) {
+            return false;
+        }
+        let zeros = presence == Presence::Value;
+        match (self.ty, value) {
+            (FieldType::Any, value) => value.is_null() && self.proto_type() != Some("JSON"),
+            (_, Value::Null) => true,
+            (FieldType::Array(_) | FieldType::Bytes, value) => {
+                value.as_array().is_some_and(Vec::is_empty) || value == ""
+            }
+            (FieldType::Map(_), value) => value.as_object().is_some_and(serde_json::Map::is_empty),
+            (FieldType::Quantity | FieldType::IntOrString, _) => false,
+            (_, Value::Object(map)) => zeros && map.is_empty(),
+            (_, Value::Bool(flag)) => zeros && !flag,
+            (_, Value::String(text)) => zeros && text.is_empty(),
+            (_, Value::Number(number)) => zeros && number.as_f64() == Some(0.0),
+            (_, Value::Array(_)) => false,
+        }
+    }
+
+    /// What Go writes for the field when nobody has set it; `None` when it is left out.
+    pub fn unset(&self) -> Option<&'static Value> {
+        static OBJECT: LazyLock<Value> = LazyLock::new(|| Value::Object(serde_json::Map::new()));
+        static ZERO: LazyLock<Value> = LazyLock::new(|| Value::from(0));
+        static EMPTY: Value = Value::String(String::new());
+        static QUANTITY: LazyLock<Value> = LazyLock::new(|| Value::from("0"));
+        if self.presence() != Presence::Shown {
+            return self.has(table::NULL).then_some(&Value::Null);
+        }
+        Some(match self.ty {
+            FieldType::Bool => &Value::Bool(false),
+            FieldType::Int32 | FieldType::Int64 | FieldType::Double | FieldType::IntOrString => &ZERO,
+            FieldType::String => &EMPTY,
+            FieldType::Quantity => &QUANTITY,
+            FieldType::Ref(_) => &OBJECT,
+            _ => &Value::Null,
+        })
     }
 
     /// Default that the OpenAPI document tells.

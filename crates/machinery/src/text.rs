@@ -62,6 +62,11 @@ fn push_quoted(out: &mut String, c: char) {
     }
 }
 
+/// Whether Go calls a character printable (`unicode.IsPrint`).
+pub fn is_print(c: char) -> bool {
+    !is_unprintable(c)
+}
+
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || (c.is_whitespace() && c != ' ')

@@ -29,7 +29,7 @@ impl Call<'_> {
             type_id: Schema::builtin().kind("", "v1", "Binding"),
         };
         let mut binding = self.decode_as(body, expected, options.field_validation)?.object;
-        self.fit_namespace(&mut binding)?;
+        self.check_namespace(&mut binding)?;
         let name = if self.name().is_empty() { meta::name(&binding) } else { self.name() }.to_owned();
         if !meta::name(&binding).is_empty() && meta::name(&binding) != name {
             return Err(Status::bad_request("name in URL does not match name in Binding object"));

@@ -235,6 +235,6 @@ fn server_request(object: &Value, group: &str, version: &str, plural: &str) -> A
         query: Query::default(),
         content_type: None,
         accept: Accept::default(),
-        user_agent: None,
+        user_agent: Some("kube-apiserver".to_owned()),
     }
 }

@@ -84,16 +84,17 @@ impl Call<'_> {
         options: &WriteOptions,
         warnings: &mut Vec<String>,
     ) -> Result<Value, Status> {
-        self.fit_namespace(&mut object)?;
+        self.check_namespace(&mut object)?;
         if !matches!(meta::resource_version(&object), "" | "0") {
             return Err(Status::unknown("resourceVersion should not be set on objects to be created"));
         }
         let strategy = self.strategy();
         strategy.default(&mut object);
+        self.record(&mut object, None, options);
         let named = meta::name(&object).to_owned();
         let context = self.context(Operation::Create, &named, options.dry_run);
         admission::mutate(&context, &mut object, None).await?;
-        self.fill_metadata(&mut object, options);
+        self.fill_metadata(&mut object);
         strategy.prepare_for_create(&mut object);
         strategy.admit(&context, &mut object, None).await?;
         let mut errors = metadata::validate(&self.handle, &object);
@@ -139,27 +140,11 @@ impl Call<'_> {
         }
     }
 
-    /// The namespace of the object and that of the request have to be the same; either may be left out.
-    pub(super) fn fit_namespace(&self, object: &mut Value) -> Result<(), Status> {
-        let wanted = self.namespace();
-        let given = meta::namespace(object);
-        if !wanted.is_empty() && !given.is_empty() && given != wanted {
-            return Err(Status::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
-        }
-        meta::set_namespace(object, wanted);
-        Ok(())
-    }
-
     /// What the server says about every new object, and clears what a client may not say.
-    fn fill_metadata(&self, object: &mut Value, options: &WriteOptions) {
+    fn fill_metadata(&self, object: &mut Value) {
         let strategy = self.strategy();
         for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
             meta::remove(object, key);
-        }
-        if !options.keeps_managed_fields {
-            meta::remove(object, "managedFields");
         }
         meta::set_uid(object, &crate::flow::new_uuid());
         meta::set_creation_timestamp(object, &machinery::time::rfc3339(jiff::Timestamp::now()));

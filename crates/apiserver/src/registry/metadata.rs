@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::handle::ResourceHandle;
 
 /// Bytes of all annotations together, keys and values.
-const ANNOTATIONS_MAX: usize = 256 << 10;
+pub(super) const ANNOTATIONS_MAX: usize = 256 << 10;
 
 /// Finalizers that need no domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];

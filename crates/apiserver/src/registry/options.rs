@@ -2,7 +2,7 @@
 
 use machinery::field::{Errors, FieldError, Path};
 use machinery::status::Status;
-use machinery::text::{go_parse_int, go_parse_uint, go_quote};
+use machinery::text::{go_parse_int, go_parse_uint, go_quote, is_print};
 
 use crate::http::Query;
 
@@ -33,13 +33,37 @@ pub struct WriteOptions {
     pub keeps_managed_fields: bool,
 }
 
+/// Longest name of a field manager, in bytes.
+pub const MANAGER_MAX: usize = 128;
+
 impl WriteOptions {
-    /// Reads the options; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+    /// Reads the options; `kind` is `CreateOptions` or `UpdateOptions`.
     ///
     /// # Errors
     /// 422 in upstream's words for values that are not supported.
     pub fn parse(query: &Query, kind: &str) -> Result<Self, Status> {
+        Self::read(query, kind, Errors::new())
+    }
+
+    /// Reads the options of a patch. An apply has to name its manager; anything else cannot be forced.
+    ///
+    /// # Errors
+    /// 422 in upstream's words.
+    pub fn parse_patch(query: &Query, apply: bool) -> Result<Self, Status> {
         let mut errors = Errors::new();
+        if apply && query.get_set("fieldManager").is_none() {
+            errors.push(FieldError::required(&Path::new("fieldManager"), "is required for apply patch"));
+        }
+        if !apply && query.get_set("force").is_some() {
+            errors
+                .push(FieldError::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
+        }
+        Self::read(query, "PatchOptions", errors)
+    }
+
+    fn read(query: &Query, kind: &str, mut errors: Errors) -> Result<Self, Status> {
+        let field_manager = query.get_set("fieldManager").map(str::to_owned);
+        errors.extend(field_manager.iter().flat_map(|manager| field_manager_errors(manager)));
         let dry_run = dry_run(query.all("dryRun"), &mut errors);
         let field_validation = match query.get_set("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
@@ -51,14 +75,23 @@ impl WriteOptions {
                 FieldValidation::default()
             }
         };
-        let field_manager = query.get_set("fieldManager").map(str::to_owned);
-        if field_manager.as_ref().is_some_and(|manager| manager.len() > 128) {
-            errors.push(FieldError::too_long(&Path::new("fieldManager"), 128));
-        }
         let force = query.get_set("force").map(|text| text != "false" && text != "0");
         invalid_options(kind, errors)?;
         Ok(Self { dry_run, field_validation, field_manager, force, keeps_managed_fields: false })
     }
+}
+
+fn field_manager_errors(manager: &str) -> Errors {
+    let path = Path::new("fieldManager");
+    let mut errors = Errors::new();
+    if manager.len() > MANAGER_MAX {
+        errors.push(FieldError::too_long(&path, MANAGER_MAX));
+    }
+    for (at, c) in manager.char_indices().filter(|(_, c)| !is_print(*c)) {
+        let detail = format!("invalid character U+{:04X} (at position {at})", c as u32);
+        errors.push(FieldError::invalid(&path, manager, detail));
+    }
+    errors
 }
 
 /// Reads `dryRun`, of which only `All` is known.

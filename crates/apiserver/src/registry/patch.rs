@@ -41,7 +41,7 @@ impl Call<'_> {
             return self.apply(body).await;
         }
         let patch = self.read_patch(body)?;
-        let options = WriteOptions::parse(&self.request.query, "PatchOptions")?;
+        let options = WriteOptions::parse_patch(&self.request.query, false)?;
         let mut warnings = Vec::new();
         let mut seen = Vec::new();
         let written = {
@@ -61,7 +61,7 @@ impl Call<'_> {
         self.answer_written(200, written, seen)
     }
 
-    fn expected(&self) -> Expected<'_> {
+    pub(super) fn expected(&self) -> Expected<'_> {
         let handle = &self.handle;
         Expected {
             group: &handle.group,
@@ -71,7 +71,8 @@ impl Call<'_> {
         }
     }
 
-    fn is_apply(&self) -> bool {
+    /// Whether a patch is a server-side apply.
+    pub(super) fn is_apply(&self) -> bool {
         self.patch_type() == "application/apply-patch+yaml"
     }
 

@@ -2,12 +2,12 @@
 
 use machinery::field::{FieldError, Path};
 use machinery::meta;
-use machinery::schema::{Schema, TypeId};
 use machinery::selector::LabelSelector;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::answer;
+use super::apply::scale;
 use super::body::Expected;
 use super::call::Call;
 use super::create::Written;
@@ -35,34 +35,56 @@ impl Call<'_> {
         let mut scale = decoded.object;
         self.check_name(&scale)?;
         self.check_namespace(&mut scale)?;
-        self.write_scale(&options, decoded.warnings, usize::MAX, |_| Ok(scale.clone())).await
-    }
-
-    /// Patches the scale of an object.
-    pub async fn patch_scale(&self, body: &[u8]) -> Result<Answer, Status> {
-        let patch = self.read_patch(body)?;
-        let options = WriteOptions::parse(&self.request.query, "PatchOptions")?;
-        self.write_scale(&options, Vec::new(), PATCH_RETRIES, |old| {
-            let patched = patch.apply(&scale_of(old), &expected(), options.field_validation)?;
-            self.check_name(&patched.object)?;
-            Ok(patched.object)
+        self.write_scale(&options, decoded.warnings, usize::MAX, |old, live| {
+            Ok((scale.clone(), self.record_scale(old, live, &scale, &options)))
         })
         .await
     }
 
+    /// Patches the scale of an object.
+    pub async fn patch_scale(&self, body: &[u8]) -> Result<Answer, Status> {
+        if self.is_apply() {
+            return self.apply_to_scale(body).await;
+        }
+        let patch = self.read_patch(body)?;
+        let options = WriteOptions::parse_patch(&self.request.query, false)?;
+        self.write_scale(&options, Vec::new(), PATCH_RETRIES, |old, live| {
+            let patched = patch.apply(live, &expected(), options.field_validation)?;
+            self.check_name(&patched.object)?;
+            let fields = self.record_scale(old, live, &patched.object, &options);
+            Ok((patched.object, fields))
+        })
+        .await
+    }
+
+    async fn apply_to_scale(&self, body: &[u8]) -> Result<Answer, Status> {
+        let mut wanted = self.read_apply(body, expected())?;
+        let warnings = wanted.take_warnings();
+        self.write_scale(wanted.options(), warnings, PATCH_RETRIES, |old, live| {
+            let (scale, fields) = self.apply_scale(&wanted, old, live)?;
+            self.check_name(&scale)?;
+            Ok((scale, fields))
+        })
+        .await
+    }
+
+    /// `scale` makes the wanted scale, and who owns what then, out of the present object and its scale.
     async fn write_scale(
         &self,
         options: &WriteOptions,
         mut warnings: Vec<String>,
         retries: usize,
-        scale: impl Fn(&Value) -> Result<Value, Status> + Send + Sync,
+        scale: impl Fn(&Value, &Value) -> Result<(Value, Value), Status> + Send + Sync,
     ) -> Result<Answer, Status> {
+        let options = WriteOptions { keeps_managed_fields: true, ..options.clone() };
         let mut produce = |old: &Value| {
-            let scale = scale(old)?;
+            let (scale, fields) = scale(old, &scale_of(old))?;
             check_replicas(&scale)?;
-            Ok(scaled(old, &scale))
+            let mut object = scaled(old, &scale);
+            meta::set(&mut object, "managedFields", fields);
+            Ok(object)
         };
-        let change = Change { options, produce: &mut produce, retries: retries.min(100) };
+        let change = Change { options: &options, produce: &mut produce, retries: retries.min(100) };
         let object = match self.change_object(self.name(), change, &mut warnings).await? {
             Written::Stored(entry) => answer::parse(&entry.bytes)?,
             Written::DryRun(object) => object,
@@ -76,13 +98,8 @@ impl Call<'_> {
     }
 }
 
-fn type_id() -> Option<TypeId> {
-    // Scale is no resource of its own, so that only the schema knows it.
-    Schema::builtin().kind(GROUP, VERSION, KIND)
-}
-
 fn expected() -> Expected<'static> {
-    Expected { group: GROUP, version: VERSION, kind: KIND, type_id: type_id() }
+    Expected { group: GROUP, version: VERSION, kind: KIND, type_id: scale::type_id() }
 }
 
 fn check_replicas(scale: &Value) -> Result<(), Status> {

@@ -4,6 +4,7 @@ mod deletion;
 mod golden;
 pub(super) mod harness;
 mod objects;
+mod ownership;
 mod reading;
 mod selecting;
 mod stores;

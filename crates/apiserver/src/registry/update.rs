@@ -4,11 +4,12 @@ use machinery::field::{FieldError, Path};
 use machinery::meta;
 use machinery::status::{OPTIMISTIC_LOCK, Status};
 use machinery::text::go_quote;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use store::{Entry, Expect};
 
 use super::admission::{self, Operation};
 use super::answer;
+use super::apply::differ_in_time_only;
 use super::body::Body;
 use super::call::{Call, Refused, draft};
 use super::create::Written;
@@ -36,8 +37,8 @@ impl Call<'_> {
     pub async fn update(&self, body: &[u8]) -> Result<Answer, Status> {
         let options = WriteOptions::parse(&self.request.query, "UpdateOptions")?;
         let Body { mut object, mut warnings } = self.decode(body, options.field_validation)?;
-        self.check_name(&object)?;
         self.check_namespace(&mut object)?;
+        self.check_name(&object)?;
         let object = self.handle.unserve(object);
         let creatable = self.strategy().allow_create_on_update() && self.request.info.subresource.is_empty();
         if creatable && self.current(&self.key()).await?.is_none() {
@@ -80,14 +81,13 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// The namespace in the body has to be that of the path, or absent.
+    /// The namespace of the object and that of the request have to be the same; either may be left out.
     pub(super) fn check_namespace(&self, object: &mut Value) -> Result<(), Status> {
         let (given, wanted) = (meta::namespace(object), self.namespace());
         if !given.is_empty() && !wanted.is_empty() && given != wanted {
-            let message = format!(
-                "the namespace of the object ({given}) does not match the namespace on the request ({wanted})"
-            );
-            return Err(Status::bad_request(message));
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
         }
         meta::set_namespace(object, wanted);
         Ok(())
@@ -162,7 +162,8 @@ impl Call<'_> {
     ) -> Result<Value, Status> {
         let strategy = self.strategy();
         strategy.default(&mut object);
-        carry_metadata(&mut object, old, options.keeps_managed_fields);
+        self.record(&mut object, Some(old), options);
+        carry_metadata(&mut object, old);
         let name = meta::name(old).to_owned();
         let context = self.context(Operation::Update, &name, options.dry_run);
         admission::mutate(&context, &mut object, Some(old)).await?;
@@ -183,6 +184,7 @@ impl Call<'_> {
             }
         }
         admission::validate(&context, &object, Some(old)).await?;
+        forget_mere_times(&mut object, old);
         Ok(object)
     }
 
@@ -280,7 +282,7 @@ impl Call<'_> {
 }
 
 /// Metadata that only the server may say, or that clients may leave out.
-fn carry_metadata(object: &mut Value, old: &Value, keeps_managed_fields: bool) {
+fn carry_metadata(object: &mut Value, old: &Value) {
     let before = |key: &str| old.get("metadata").and_then(|m| m.get(key)).cloned().unwrap_or_default();
     for key in ["uid", "creationTimestamp", "generation", "name", "namespace", "generateName"] {
         if key != "generateName" || meta::generate_name(object).is_empty() {
@@ -294,12 +296,20 @@ fn carry_metadata(object: &mut Value, old: &Value, keeps_managed_fields: bool) {
         }
     }
     meta::remove(object, "selfLink");
-    if !keeps_managed_fields {
-        // Clients may only forget all of it, by sending an empty list (or one with an empty entry).
-        let given = object.pointer("/metadata/managedFields").and_then(Value::as_array);
-        let forget = given
-            .is_some_and(|entries| entries.iter().all(|entry| entry.as_object().is_some_and(Map::is_empty)));
-        meta::set(object, "managedFields", if forget { Value::Null } else { before("managedFields") });
+}
+
+/// Takes back new times of `managedFields` when nothing else is new: that is no change (apiserver
+/// `IgnoreManagedFieldsTimestampsTransformer`).
+fn forget_mere_times(object: &mut Value, old: &Value) {
+    let fields = |object: &'_ Value| object.pointer("/metadata/managedFields").cloned().unwrap_or_default();
+    let before = fields(old);
+    if differ_in_time_only(&fields(object), &before) {
+        let after = meta::remove(object, "managedFields").unwrap_or_default();
+        let mut rest = old.clone();
+        meta::remove(&mut rest, "managedFields");
+        meta::set_resource_version(&mut rest, meta::resource_version(object));
+        let same = *object == rest;
+        meta::set(object, "managedFields", if same { before } else { after });
     }
 }
 

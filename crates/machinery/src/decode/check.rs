@@ -11,8 +11,8 @@ use crate::schema::{Field, FieldType, Schema, Type, TypeId};
 use crate::text::go_quote;
 use crate::time;
 
-/// Checks the document against the type and brings it into the form in which Go would write it back: nulls are dropped,
-/// quantities and times are made canonical, fields that the type does not have are removed.
+/// Checks the document against the type and brings it into the form in which Go would write it back: nulls and what
+/// `omitempty` leaves out are dropped, quantities and times are made canonical, fields that the type does not have are removed.
 ///
 /// Returns the removed fields, each as `unknown field "spec.foo"`.
 ///
@@ -74,6 +74,9 @@ impl Checker {
                     self.stack.push((ty, field.name()));
                     self.value(value, field.ty, place)?;
                     self.stack.pop();
+                    if field.omits(value) {
+                        gone.push(key.clone());
+                    }
                 }
             }
         }

@@ -17,6 +17,7 @@ pub(super) const RETAIN_KEYS: u16 = 1 << 9;
 pub(super) const MERGE_KEY: u16 = 1 << 10;
 pub(super) const DEFAULT: u16 = 1 << 11;
 pub(super) const PROTO_TYPE: u16 = 1 << 12;
+pub(super) const NULL: u16 = 1 << 13;
 
 /// Levels of arrays and maps within each other, at most.
 const LEVELS_MAX: usize = 4;
@@ -114,6 +115,7 @@ fn flag(letter: &str) -> u16 {
         "!" => REQUIRED,
         "v" => VALUE,
         "w" => SHOWN,
+        "n" => NULL,
         "A" => LIST_ATOMIC,
         "S" => LIST_SET,
         "a" => MAP_ATOMIC,

@@ -1,254 +1,356 @@
-//! Server-side apply: an object is merged into the stored one field by field, and who applied which field is recorded in
-//! `metadata.managedFields` (upstream: structured-merge-diff and apimachinery `util/managedfields`).
+//! Who owns which field: every write is recorded in `metadata.managedFields`, and server-side apply merges a configuration
+//! field by field and takes nothing from others unasked (upstream: structured-merge-diff and apimachinery
+//! `util/managedfields`).
 //!
-//! Only applies are recorded. A field that others write by update or patch stays with whoever applied it, so that
-//! conflicts arise between appliers.
+//! [`set`] and [`path`] are sets of fields, [`shape`] is the schema's view of merging, [`compare`] and [`merge`] work on objects,
+//! [`managed`] on entries, and [`owner`] decides who owns what after a write. Everything there is pure; this file connects
+//! it with requests.
 
-mod fields;
+mod compare;
+mod conflict;
+mod last_applied;
 mod managed;
 mod merge;
+mod owner;
+mod path;
+mod reset;
+pub(super) mod scale;
+mod set;
+mod shape;
+mod typed;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use machinery::decode::{self, Media};
-use machinery::field::{FieldError, Path};
 use machinery::meta;
-use machinery::status::{Cause, Status};
-use serde_json::{Value, json};
+use machinery::status::Status;
+use machinery::text::is_print;
+use serde_json::{Map, Value};
 
-use self::fields::{Set, Shape};
-use self::managed::Manager;
-use super::body::{self, Expected};
+use self::owner::{Conflicts, Versions, Writer};
+use self::set::Set;
+use self::shape::Shape;
+use super::body::Expected;
 use super::call::Call;
-use super::options::WriteOptions;
+use super::create::Written;
+use super::handle::ResourceHandle;
+use super::options::{FieldValidation, MANAGER_MAX, WriteOptions};
 use super::seam::Answer;
-use super::update::Change;
+use super::update::{Change, PATCH_RETRIES};
 
-/// How often an apply is tried again when others changed the object meanwhile.
-const RETRIES: usize = 5;
+pub(super) use managed::differ_in_time_only;
 
-/// What an apply makes of an object.
-struct Applied {
-    object: Value,
-    managed: Value,
+/// A configuration that is to be applied.
+pub(super) struct Wanted {
+    config: Value,
+    options: WriteOptions,
+    warnings: Vec<String>,
 }
 
-/// One apply.
-struct Apply<'a> {
-    manager: &'a str,
-    force: bool,
-    api_version: &'a str,
-    subresource: &'a str,
-    /// The wanted fields.
-    config: &'a Value,
-    /// Their paths.
-    set: Set,
-    shape: Shape,
+/// The versions of the resource that a request is about.
+struct ResourceVersions<'a> {
+    call: &'a Call<'a>,
+}
+
+impl ResourceVersions<'_> {
+    fn handle(&self, api_version: &str) -> Option<Arc<ResourceHandle>> {
+        let own = &self.call.handle;
+        if own.api_version == api_version {
+            return Some(own.clone());
+        }
+        let (group, version) = meta::split_api_version(api_version);
+        let found = self.call.registry.lookup(group, version, &own.plural)?;
+        Arc::ptr_eq(&found.storage, &own.storage).then_some(found)
+    }
+}
+
+impl Versions for ResourceVersions<'_> {
+    fn convert(&self, object: &Value, api_version: &str) -> Option<Value> {
+        let wanted = self.handle(api_version)?;
+        let have = meta::api_version(object);
+        if have == api_version || object.as_object().is_none_or(Map::is_empty) {
+            return Some(object.clone());
+        }
+        Some(wanted.serve(self.handle(have)?.unserve(object.clone())))
+    }
+
+    fn shape(&self, api_version: &str) -> Shape {
+        self.handle(api_version).map_or(Shape::Unknown, |handle| Shape::of(handle.type_id))
+    }
+
+    fn unwritten(&self, _: &str) -> Set {
+        let handle = &self.call.handle;
+        reset::unwritten(
+            &handle.plural,
+            handle.has_subresource("status"),
+            &self.call.request.info.subresource,
+        )
+    }
 }
 
 impl Call<'_> {
-    /// Applies a configuration.
-    pub(super) async fn apply(&self, body: &[u8]) -> Result<Answer, Status> {
-        let mut options = WriteOptions::parse(&self.request.query, "PatchOptions")?;
-        let Some(manager) = options.field_manager.clone() else {
-            let error = FieldError::required(&Path::new("fieldManager"), "is required for apply patch");
-            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![error]));
-        };
-        let decoded = decode::object(body, Media::Yaml)
-            .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
-        let mut read =
-            body::check(decoded.value, decoded.duplicates, self.applied_kind(), options.field_validation)?;
-        if read.object.pointer("/metadata/managedFields").is_some_and(|fields| !fields.is_null()) {
-            return Err(Status::bad_request("metadata.managedFields must be nil"));
+    /// Who writes: the named field manager, or what the user agent calls itself.
+    fn manager(&self, options: &WriteOptions) -> String {
+        let agent = || from_user_agent(self.request.user_agent.as_deref().unwrap_or_default());
+        options.field_manager.clone().unwrap_or_else(agent)
+    }
+
+    /// Records in a new or changed object (stored version, with defaults) who owns which field. `old` is the object as it
+    /// was. Entries that the client sent along are taken when they make sense.
+    pub(super) fn record(&self, object: &mut Value, old: Option<&Value>, options: &WriteOptions) {
+        if options.keeps_managed_fields {
+            return;
         }
-        self.check_applied_name(&mut read.object)?;
-        self.check_namespace(&mut read.object)?;
-        let config = without_server_fields(
-            &read.object,
-            self.handle.has_subresource("status"),
-            &self.request.info.subresource,
-        );
-        let shape = Shape::of(self.handle.type_id);
-        let apply = Apply {
-            manager: &manager,
-            force: options.force == Some(true),
+        let given = meta::remove(object, "managedFields");
+        let stored = old.and_then(fields_of);
+        let entries = match &given {
+            _ if !self.request.info.subresource.is_empty() => managed::stored(stored),
+            None => managed::stored(stored),
+            given if managed::is_reset(given.as_ref()) => Vec::new(),
+            given if given.as_ref() == stored => managed::stored(stored),
+            given => match managed::sent(given.as_ref()) {
+                Ok(entries) if !entries.is_empty() => entries,
+                _ => managed::stored(stored),
+            },
+        };
+        let empty = Value::Object(Map::new());
+        let old = old.unwrap_or(&empty);
+        let manager = self.manager(options);
+        let versions = ResourceVersions { call: self };
+        let writer = self.writer(&manager, &versions);
+        let entries = if self.handle.converts() {
+            let served = |object: &Value| {
+                let fresh = object.as_object().is_none_or(Map::is_empty);
+                if fresh { object.clone() } else { self.handle.serve(object.clone()) }
+            };
+            writer.update(&served(old), &served(object), entries)
+        } else {
+            writer.update(old, object, entries)
+        };
+        meta::set(object, "managedFields", managed::to_json(entries));
+    }
+
+    fn writer<'w>(&'w self, manager: &'w str, versions: &'w dyn Versions) -> Writer<'w> {
+        Writer {
+            manager,
             api_version: &self.handle.api_version,
             subresource: &self.request.info.subresource,
-            config: &config,
-            set: Set::of(&config, shape),
-            shape,
-        };
-        let subresource = !apply.subresource.is_empty();
-        if !subresource && self.current(&self.key()).await?.is_none() {
-            return self.create_applied(&read.object, &apply, options, read.warnings).await;
+            now: Timestamp::now(),
+            versions,
         }
-        let precondition =
-            (meta::uid(&read.object).to_owned(), meta::resource_version(&read.object).to_owned());
-        let managed = std::sync::Mutex::new(None);
+    }
+
+    /// Reads the body of an apply.
+    pub(super) fn read_apply(&self, body: &[u8], expected: Expected<'_>) -> Result<Wanted, Status> {
+        let options = WriteOptions::parse_patch(&self.request.query, true)?;
+        let decoded = decode::object(body, Media::Yaml)
+            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+        let config = decoded.value;
+        let (api_version, kind) = (meta::api_version(&config), meta::kind(&config));
+        let wanted = meta::join_api_version(expected.group, expected.version);
+        if (api_version, kind) != (wanted.as_str(), expected.kind) {
+            return Err(Status::bad_request(format!("invalid object type: {}", gvk(api_version, kind))));
+        }
+        if fields_of(&config).is_some_and(|fields| !fields.is_null()) {
+            return Err(Status::bad_request("metadata.managedFields must be nil"));
+        }
+        if let Some(why) = expected.type_id.and_then(|id| typed::complaint(&config, id)) {
+            return Err(Status::unknown(format!(
+                "failed to create typed patch object ({}): {why}",
+                subject(&config)
+            )));
+        }
         let mut warnings = Vec::new();
-        let written = {
-            let mut produce = |old: &Value| {
-                let mut live = self.handle.serve(old.clone());
-                meta::remove(&mut live, "managedFields");
-                let mut applied = apply.to(&live, &managed::of(old), Timestamp::now())?;
-                if !precondition.0.is_empty() {
-                    meta::set_uid(&mut applied.object, &precondition.0);
-                }
-                if !precondition.1.is_empty() {
-                    meta::set_resource_version(&mut applied.object, &precondition.1);
-                }
-                *managed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-                    Some(applied.managed.clone());
-                meta::set(&mut applied.object, "managedFields", applied.managed);
-                Ok(self.handle.unserve(applied.object))
-            };
-            options.keeps_managed_fields = true;
-            let change = Change { options: &options, produce: &mut produce, retries: RETRIES };
-            self.change_object(self.name(), change, &mut warnings).await?
-        };
-        read.warnings.append(&mut warnings);
-        self.answer_written(200, written, read.warnings)
+        match options.field_validation {
+            FieldValidation::Strict if !decoded.duplicates.is_empty() => {
+                let why = decoded.duplicates.join(", ");
+                return Err(Status::bad_request(format!("error strict decoding patch: {why}")));
+            }
+            FieldValidation::Warn => warnings = decoded.duplicates,
+            _ => {}
+        }
+        Ok(Wanted { config, options, warnings })
+    }
+
+    /// Applies a configuration.
+    pub(super) async fn apply(&self, body: &[u8]) -> Result<Answer, Status> {
+        let Wanted { config, mut options, mut warnings } = self.read_apply(body, self.expected())?;
+        options.keeps_managed_fields = true;
+        if self.request.info.subresource.is_empty() && self.current(&self.key()).await?.is_none() {
+            let object = self.applied(&config, &options, None)?;
+            if !meta::uid(&object).is_empty() {
+                let uid = meta::uid(&object);
+                let why = format!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                );
+                return Err(self.handle.conflict(self.name(), &why));
+            }
+            match self.create_applied(object, &options, &mut warnings).await {
+                Ok(written) => return self.answer_written(201, written, warnings),
+                // Somebody else was faster: the object is there now.
+                Err(status) if status.reason == "AlreadyExists" => {}
+                Err(status) => return Err(status),
+            }
+        }
+        let mut produce = |old: &Value| self.applied(&config, &options, Some(old));
+        let change = Change { options: &options, produce: &mut produce, retries: PATCH_RETRIES };
+        let written = self.change_object(self.name(), change, &mut warnings).await?;
+        self.answer_written(200, written, warnings)
     }
 
     async fn create_applied(
         &self,
-        object: &Value,
-        apply: &Apply<'_>,
-        mut options: WriteOptions,
-        mut warnings: Vec<String>,
-    ) -> Result<Answer, Status> {
-        if !meta::uid(object).is_empty() {
-            return Err(self.handle.not_found(self.name()));
-        }
-        let mut object = object.clone();
+        mut object: Value,
+        options: &WriteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
         meta::remove(&mut object, "resourceVersion");
-        let manager = Manager::new(apply, Timestamp::now());
-        meta::set(&mut object, "managedFields", json!([manager.to_json()]));
-        options.keeps_managed_fields = true;
-        let written = self.create_object(self.handle.unserve(object), &options, &mut warnings).await?;
-        self.answer_written(201, written, warnings)
+        self.create_object(object, options, warnings).await
     }
 
-    fn applied_kind(&self) -> Expected<'_> {
-        let handle = &self.handle;
-        Expected {
-            group: &handle.group,
-            version: &handle.version,
-            kind: &handle.kind,
-            type_id: handle.type_id,
+    /// The object (stored version) with the configuration applied.
+    fn applied(&self, config: &Value, options: &WriteOptions, old: Option<&Value>) -> Result<Value, Status> {
+        let manager = self.manager(options);
+        let versions = ResourceVersions { call: self };
+        let writer = self.writer(&manager, &versions);
+        let mut live = old.map_or_else(|| Value::Object(Map::new()), |old| self.handle.serve(old.clone()));
+        let fields = meta::remove(&mut live, "managedFields");
+        let applied = apply(&writer, &live, config, fields.as_ref(), options)?;
+        let mut object = applied.object;
+        if let Some(id) = self.handle.type_id {
+            decode::check(&mut object, id).map_err(|error| unfit(config, &error))?;
+        }
+        last_applied::update(&manager, &mut object, config);
+        meta::set(&mut object, "managedFields", managed::to_json(applied.entries));
+        self.check_namespace(&mut object)?;
+        self.check_name(&object)?;
+        Ok(self.handle.unserve(object))
+    }
+
+    /// Records who owns the replicas after a scale was replaced or patched; the entries are for the object that is scaled.
+    pub(super) fn record_scale(
+        &self,
+        old: &Value,
+        live: &Value,
+        scale: &Value,
+        options: &WriteOptions,
+    ) -> Value {
+        let manager = self.manager(options);
+        let entries = managed::stored(fields_of(old));
+        let writer = self.scale_writer(&manager);
+        let after = writer.update(live, scale, scale::to_scale(&entries, |version| self.is_served(version)));
+        self.to_parent(entries, after)
+    }
+
+    /// Applies a configuration to a scale: the scale it becomes, and the entries for the object that is scaled.
+    pub(super) fn apply_scale(
+        &self,
+        wanted: &Wanted,
+        old: &Value,
+        live: &Value,
+    ) -> Result<(Value, Value), Status> {
+        let manager = self.manager(&wanted.options);
+        let entries = managed::stored(fields_of(old));
+        let of_scale = scale::to_scale(&entries, |version| self.is_served(version));
+        let fields = managed::to_json(of_scale);
+        let applied =
+            apply(&self.scale_writer(&manager), live, &wanted.config, Some(&fields), &wanted.options)?;
+        let mut object = applied.object;
+        if let Some(id) = scale::type_id() {
+            decode::check(&mut object, id).map_err(|error| unfit(&wanted.config, &error))?;
+        }
+        Ok((object, self.to_parent(entries, applied.entries)))
+    }
+
+    fn scale_writer<'w>(&self, manager: &'w str) -> Writer<'w> {
+        Writer {
+            manager,
+            api_version: scale::API_VERSION,
+            subresource: "scale",
+            now: Timestamp::now(),
+            versions: &scale::ScaleVersions,
         }
     }
 
-    /// The name may be left out of an applied configuration.
-    fn check_applied_name(&self, object: &mut Value) -> Result<(), Status> {
-        if meta::name(object).is_empty() {
-            meta::set_name(object, self.name());
-        }
-        self.check_name(object)
+    fn to_parent(&self, entries: Vec<managed::Entry>, scale: Vec<managed::Entry>) -> Value {
+        let api_version = &self.handle.api_version;
+        managed::to_json(scale::to_parent(entries, scale, api_version, |version| self.is_served(version)))
+    }
+
+    fn is_served(&self, api_version: &str) -> bool {
+        ResourceVersions { call: self }.handle(api_version).is_some()
     }
 }
 
-impl Apply<'_> {
-    /// Merges the configuration into the present object.
-    fn to(&self, live: &Value, managers: &[Manager], now: Timestamp) -> Result<Applied, Status> {
-        let mut managers = managers.to_vec();
-        let mine = managers.iter().position(|m| m.is_apply_of(self.manager, self.subresource));
-        let before = mine.map(|i| managers.remove(i));
-        self.settle_conflicts(live, &mut managers)?;
-        let mut object = merge::merge(live, self.config, self.shape);
-        if let Some(before) = &before {
-            let others = managers.iter().fold(Set::default(), |mut all, manager| {
-                all.add(&manager.set);
-                all
-            });
-            merge::prune(&mut object, &before.set, &self.set, &others, self.shape);
-        }
-        let mut manager = Manager::new(self, now);
-        // Nothing new: the entry stays as it is, so that nothing is written.
-        if let Some(before) = before.filter(|before| before.set == manager.set && object == *live) {
-            manager.time = before.time;
-        }
-        managers.push(manager);
-        managers.retain(|manager| !manager.set.is_empty());
-        let managed = managers.iter().map(Manager::to_json).collect();
-        Ok(Applied { object, managed })
+impl Wanted {
+    /// The options of the request.
+    pub fn options(&self) -> &WriteOptions {
+        &self.options
     }
 
-    /// Fields that others applied with another value are a conflict, or taken from them.
-    fn settle_conflicts(&self, live: &Value, managers: &mut [Manager]) -> Result<(), Status> {
-        let changed = merge::changed(live, self.config, &self.set, self.shape);
-        let mut conflicts = Vec::new();
-        for manager in managers {
-            let common = manager.set.common(&changed);
-            if common.is_empty() {
-                continue;
-            }
-            if self.force {
-                manager.set.remove(&common);
-            } else {
-                conflicts.push((manager.describe(), common.paths()));
-            }
-        }
-        if conflicts.is_empty() { Ok(()) } else { Err(conflict(&conflicts)) }
+    /// Warnings about the configuration.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 }
 
-/// The 409 that names everybody whose fields the apply would change.
-fn conflict(conflicts: &[(String, Vec<String>)]) -> Status {
-    let count: usize = conflicts.iter().map(|(_, paths)| paths.len()).sum();
-    let describe = |(manager, paths): &(String, Vec<String>)| match paths.as_slice() {
-        [path] => format!("conflict with {manager}: {path}"),
-        paths => {
-            let lines: Vec<String> = paths.iter().map(|path| format!("- {path}")).collect();
-            format!("conflicts with {manager}:\n{}", lines.join("\n"))
-        }
+/// Applies a configuration; kubectl may take what it applied from the client's side before.
+fn apply(
+    writer: &Writer<'_>,
+    live: &Value,
+    config: &Value,
+    fields: Option<&Value>,
+    options: &WriteOptions,
+) -> Result<owner::Applied, Status> {
+    let entries = managed::stored(fields);
+    let force = options.force == Some(true);
+    let conflicts: Conflicts = match writer.apply(live, config, entries.clone(), force) {
+        Ok(applied) => return Ok(applied),
+        Err(conflicts) => conflicts,
     };
-    let texts: Vec<String> = conflicts.iter().map(describe).collect();
-    let noun = if count == 1 { "conflict" } else { "conflicts" };
-    let cause = |manager: &String, path: &String| Cause {
-        reason: "FieldManagerConflict".into(),
-        message: format!("conflict with {manager}"),
-        field: path.clone(),
-    };
-    let causes =
-        conflicts.iter().flat_map(|(manager, paths)| paths.iter().map(move |path| cause(manager, path)));
-    Status::apply_conflict(
-        causes.collect(),
-        format!("Apply failed with {count} {noun}: {}", texts.join("\n")),
-    )
+    let shape = writer.versions.shape(writer.api_version);
+    let conflicts = last_applied::remaining(writer.manager, live, shape, conflicts);
+    if !conflicts.is_empty() {
+        return Err(conflict::refusal(conflicts));
+    }
+    writer.apply(live, config, entries, true).map_err(conflict::refusal)
 }
 
-/// What may be applied: not what the server says, nor what the path does not write.
-fn without_server_fields(object: &Value, has_status: bool, subresource: &str) -> Value {
-    let mut config = object.clone();
-    for key in [
-        "name",
-        "namespace",
-        "creationTimestamp",
-        "selfLink",
-        "uid",
-        "generation",
-        "managedFields",
-        "resourceVersion",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ] {
-        meta::remove(&mut config, key);
-    }
-    if let Some(map) = config.as_object_mut() {
-        map.remove("apiVersion");
-        map.remove("kind");
-        match subresource {
-            "status" => map.retain(|key, _| matches!(key.as_str(), "status" | "metadata")),
-            _ if has_status => {
-                map.remove("status");
-            }
-            _ => {}
+fn fields_of(object: &Value) -> Option<&Value> {
+    object.get("metadata")?.get("managedFields")
+}
+
+/// A group, version and kind as Go prints them.
+fn gvk(api_version: &str, kind: &str) -> String {
+    let (group, version) = meta::split_api_version(api_version);
+    format!("{group}/{version}, Kind={kind}")
+}
+
+/// Which object an error is about, in upstream's form.
+fn subject(config: &Value) -> String {
+    let (namespace, name) = (meta::namespace(config), meta::name(config));
+    format!("{namespace}/{name}; {}", gvk(meta::api_version(config), meta::kind(config)))
+}
+
+fn unfit(config: &Value, error: &decode::DecodeError) -> Status {
+    Status::unknown(format!(
+        "failed to convert new object ({}) to proper version ({}): {error}",
+        subject(config),
+        meta::api_version(config)
+    ))
+}
+
+/// What comes before the first slash, as far as it can be printed (apiserver `prefixFromUserAgent`).
+fn from_user_agent(agent: &str) -> String {
+    let mut manager = String::new();
+    for c in agent.split('/').next().unwrap_or_default().chars().filter(|c| is_print(*c)) {
+        if manager.len() + c.len_utf8() > MANAGER_MAX {
+            break;
         }
-        map.retain(|key, value| {
-            key != "metadata" || value.as_object().is_some_and(|metadata| !metadata.is_empty())
-        });
+        manager.push(c);
     }
-    config
+    manager
 }
 
 #[cfg(test)]

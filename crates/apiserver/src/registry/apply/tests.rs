@@ -1,105 +1,114 @@
-use super::*;
+//! Ownership and apply without requests, on real kinds.
+
+mod cases;
+mod laws;
+
+use std::sync::LazyLock;
+
 use machinery::schema::Schema;
 
-fn shape() -> Shape {
-    Shape::of(Schema::builtin().kind("apps", "v1", "Deployment"))
-}
+use super::owner::Applied;
+use super::*;
+use crate::registry::apply::managed::Entry;
+use serde_json::json;
 
-fn now() -> Timestamp {
-    Timestamp::from_second(1_780_000_000).expect("a time")
-}
+/// One kind in one version.
+pub(super) struct OneVersion(pub &'static str, pub &'static str, pub &'static str);
 
-/// Applies one configuration after another, each by its manager.
-fn apply(steps: &[(&str, bool, Value)]) -> Result<Value, Status> {
-    let mut live = json!({});
-    for (manager, force, config) in steps {
-        let apply = Apply {
-            manager,
-            force: *force,
-            api_version: "apps/v1",
-            subresource: "",
-            config,
-            set: Set::of(config, shape()),
-            shape: shape(),
-        };
-        let managers = managed::of(&live);
-        meta::remove(&mut live, "managedFields");
-        let applied = apply.to(&live, &managers, now())?;
-        live = applied.object;
-        meta::set(&mut live, "managedFields", applied.managed);
+pub(super) static DEPLOYMENT: OneVersion = OneVersion("apps", "v1", "Deployment");
+pub(super) static SERVICE: OneVersion = OneVersion("", "v1", "Service");
+pub(super) static POD: OneVersion = OneVersion("", "v1", "Pod");
+pub(super) static CONFIG_MAP: OneVersion = OneVersion("", "v1", "ConfigMap");
+
+impl OneVersion {
+    pub fn api_version(&self) -> String {
+        meta::join_api_version(self.0, self.1)
     }
-    Ok(live)
+
+    pub fn own_shape(&self) -> Shape {
+        Shape::of(Schema::builtin().kind(self.0, self.1, self.2))
+    }
 }
 
-fn containers(list: Value) -> Value {
-    json!({"spec": {"template": {"spec": {"containers": list}}}})
+impl Versions for OneVersion {
+    fn convert(&self, object: &Value, api_version: &str) -> Option<Value> {
+        (api_version == self.api_version()).then(|| object.clone())
+    }
+
+    fn shape(&self, _: &str) -> Shape {
+        self.own_shape()
+    }
+
+    fn unwritten(&self, _: &str) -> Set {
+        Set::of_paths(&[&["status"]])
+    }
 }
 
-#[test]
-fn fields_are_named_as_upstream_names_them() {
-    let config = json!({
-        "metadata": {"labels": {"a": "b"}, "finalizers": ["x/y"]},
-        "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": {"spec": {"containers": [
-            {"name": "c", "args": ["x"], "ports": [{"containerPort": 80}]}]}}},
-    });
-    let set = Set::of(&config, shape());
-    let want = json!({
-        "f:metadata": {"f:labels": {"f:a": {}}, "f:finalizers": {"v:\"x/y\"": {}}},
-        "f:spec": {"f:replicas": {}, "f:selector": {}, "f:template": {"f:spec": {"f:containers": {
-            "k:{\"name\":\"c\"}": {".": {}, "f:name": {}, "f:args": {}, "f:ports": {
-                "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}}}}}},
-    });
-    assert_eq!(set.to_json(), want);
-    assert_eq!(Set::from_json(&want), set);
+pub(super) static NOW: LazyLock<Timestamp> =
+    LazyLock::new(|| Timestamp::from_second(1_780_000_000).expect("a time"));
+
+/// An object with its owners.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub kind: &'static OneVersion,
+    pub object: Value,
+    pub entries: Vec<Entry>,
+    /// Seconds that have passed.
+    pub clock: i64,
 }
 
-#[test]
-fn what_is_no_longer_applied_goes() {
-    let result = apply(&[
-        (
-            "a",
-            false,
-            containers(json!([{"name": "c", "image": "i", "workingDir": "/"}, {"name": "d", "image": "j"}])),
-        ),
-        ("a", false, containers(json!([{"name": "c", "image": "k"}]))),
-    ]);
-    let result = result.expect("applies");
-    assert_eq!(result["spec"]["template"]["spec"]["containers"], json!([{"name": "c", "image": "k"}]));
-}
+impl Live {
+    pub fn new(kind: &'static OneVersion) -> Self {
+        Self { kind, object: json!({}), entries: Vec::new(), clock: 0 }
+    }
 
-#[test]
-fn what_somebody_else_applied_stays() {
-    let result = apply(&[
-        ("a", false, json!({"spec": {"replicas": 1, "paused": true}})),
-        ("b", false, json!({"spec": {"replicas": 1}, "metadata": {"labels": {"x": "y"}}})),
-        ("a", false, json!({"spec": {"minReadySeconds": 3}})),
-    ]);
-    let result = result.expect("applies");
-    assert_eq!(result["spec"], json!({"replicas": 1, "minReadySeconds": 3}));
-    assert_eq!(result["metadata"]["labels"], json!({"x": "y"}));
-    assert_eq!(result["metadata"]["managedFields"].as_array().map(Vec::len), Some(2));
-}
+    pub fn writes<T>(&mut self, manager: &str, then: impl FnOnce(&Writer<'_>, &Self) -> T) -> T {
+        let now = *NOW + jiff::SignedDuration::from_secs(self.clock);
+        self.clock += 1;
+        let api_version = self.kind.api_version();
+        let writer = Writer { manager, api_version: &api_version, subresource: "", now, versions: self.kind };
+        then(&writer, self)
+    }
 
-#[test]
-fn another_value_is_a_conflict_unless_forced() {
-    let first = ("a", false, containers(json!([{"name": "c", "image": "i"}])));
-    let second = containers(json!([{"name": "c", "image": "j"}]));
-    let refused = apply(&[first.clone(), ("b", false, second.clone())]).expect_err("refused");
-    assert_eq!(refused.code, 409);
-    assert_eq!(
-        refused.message,
-        "Apply failed with 1 conflict: conflict with \"a\": .spec.template.spec.containers[name=\"c\"].image"
-    );
-    let forced = apply(&[first, ("b", true, second)]).expect("applies");
-    assert_eq!(forced["spec"]["template"]["spec"]["containers"][0]["image"], "j");
-    let fields = forced["metadata"]["managedFields"][0]["fieldsV1"].to_string();
-    assert!(!fields.contains("f:image"), "{fields}");
-}
+    fn settle(&mut self, mut object: Value) {
+        let Shape::Struct(id) = self.kind.own_shape() else { panic!("a known kind") };
+        decode::check(&mut object, id).expect("fits the schema");
+        meta::set_uid(&mut object, "u");
+        self.object = object;
+    }
 
-#[test]
-fn applying_the_same_again_changes_nothing() {
-    let config = containers(json!([{"name": "c", "image": "i"}]));
-    let once = apply(&[("a", false, config.clone())]).expect("applies");
-    let twice = apply(&[("a", false, config.clone()), ("a", false, config)]).expect("applies");
-    assert_eq!(once, twice);
+    pub fn apply(&mut self, manager: &str, config: &Value, force: bool) -> Result<(), Status> {
+        let applied = self.writes(manager, |writer, live| {
+            let fields = managed::to_json(live.entries.clone());
+            let options = WriteOptions { force: Some(force), ..WriteOptions::default() };
+            apply(writer, &live.object, config, Some(&fields), &options)
+        });
+        let Applied { object, entries } = applied?;
+        self.entries = entries;
+        self.settle(object);
+        Ok(())
+    }
+
+    pub fn update(&mut self, manager: &str, object: &Value) {
+        let mut new = object.clone();
+        let Shape::Struct(id) = self.kind.own_shape() else { panic!("a known kind") };
+        decode::check(&mut new, id).expect("fits the schema");
+        self.entries = self.writes(manager, |writer, live| {
+            let mut new = new.clone();
+            meta::set_uid(&mut new, meta::uid(&live.object));
+            writer.update(&live.object, &new, live.entries.clone())
+        });
+        self.settle(new);
+    }
+
+    /// The owners as `manager Operation` with their fields.
+    pub fn owned(&self) -> Value {
+        let entries = managed::to_json(self.entries.clone());
+        let mut owned = Map::new();
+        for entry in entries.as_array().into_iter().flatten() {
+            let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+            owned.insert(format!("{} {}", text("manager"), text("operation")), entry["fieldsV1"].clone());
+        }
+        Value::Object(owned)
+    }
 }

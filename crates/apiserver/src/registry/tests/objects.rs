@@ -302,7 +302,7 @@ async fn configurations_are_applied() {
     let apply = async |manager: &str, body: Value| {
         h.patch("apply-patch+yaml", &format!("{path}?fieldManager={manager}"), body).await
     };
-    let body = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data});
+    let body = |data: Value| config_map("a", data);
     let (code, created) = apply("x", body(json!({"k": "v", "l": "m"}))).await;
     assert_eq!(code, 201, "{created}");
     let entry = &created["metadata"]["managedFields"][0];
@@ -310,11 +310,15 @@ async fn configurations_are_applied() {
     assert_eq!(entry["fieldsV1"], json!({"f:data": {"f:k": {}, "f:l": {}}}));
     let (code, same) = apply("x", body(json!({"k": "v", "l": "m"}))).await;
     assert_eq!((code, &same), (200, &created), "nothing changed");
-    // A plain update keeps the record.
+    // A plain update keeps what was applied, and is recorded as well.
     let mut plain = config_map("a", json!({"k": "v", "l": "m", "other": "o"}));
     plain["metadata"]["labels"] = json!({"a": "b"});
     let updated = h.must(200, "PUT", &path, plain).await;
-    assert_eq!(updated["metadata"]["managedFields"], created["metadata"]["managedFields"]);
+    assert_eq!(updated["metadata"]["managedFields"][0], created["metadata"]["managedFields"][0]);
+    assert_eq!(
+        updated["metadata"]["managedFields"][1]["fieldsV1"],
+        json!({"f:data": {"f:other": {}}, "f:metadata": {"f:labels": {".": {}, "f:a": {}}}})
+    );
     let (code, less) = apply("x", body(json!({"k": "w"}))).await;
     assert_eq!((code, &less["data"]), (200, &json!({"k": "w", "other": "o"})), "{less}");
     let (code, refused) = apply("y", body(json!({"k": "z"}))).await;
@@ -324,7 +328,9 @@ async fn configurations_are_applied() {
     );
     let (code, forced) = apply("y&force=true", body(json!({"k": "z"}))).await;
     assert_eq!((code, &forced["data"]["k"]), (200, &json!("z")));
-    assert_eq!(forced["metadata"]["managedFields"].as_array().map(Vec::len), Some(1));
+    let managers = forced["metadata"]["managedFields"].as_array().expect("a list");
+    let managers: Vec<&Value> = managers.iter().map(|entry| &entry["manager"]).collect();
+    assert_eq!(managers, ["y", "unknown"]);
 }
 
 #[tokio::test]

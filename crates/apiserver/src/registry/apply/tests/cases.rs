@@ -1,0 +1,461 @@
+//! Tables of cases.
+
+use super::*;
+
+fn deployment(spec: Value) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec})
+}
+
+fn containers(list: Value) -> Value {
+    deployment(json!({"template": {"spec": {"containers": list}}}))
+}
+
+fn config_map(data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": data})
+}
+
+#[test]
+fn a_configuration_names_its_fields() {
+    for (config, want) in [
+        (
+            deployment(json!({"replicas": 1, "selector": {"matchLabels": {"a": "b"}}})),
+            json!({"f:replicas": {}, "f:selector": {}}),
+        ),
+        // Items are members, and so are their keys when they are given; the protocol has a default.
+        (
+            containers(json!([{"name": "c", "args": ["x"], "ports": [{"containerPort": 80}]}])),
+            json!({"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:name": {}, "f:args": {},
+                "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}}}}}}),
+        ),
+        // What is null or an empty map is named; an empty list of items is not.
+        (
+            deployment(
+                json!({"template": {"metadata": {"labels": {}, "annotations": null, "creationTimestamp": null},
+                "spec": {"containers": [], "nodeSelector": {"a": "b"}}}}),
+            ),
+            json!({"f:template": {"f:metadata": {"f:labels": {}, "f:annotations": {}, "f:creationTimestamp": {}},
+                "f:spec": {"f:nodeSelector": {}}}}),
+        ),
+        (
+            deployment(json!({"template": {"spec": {"volumes": [{"name": "v", "emptyDir": {}}],
+                "containers": [{"name": "a"}, {"name": "a"}]}}})),
+            json!({"f:template": {"f:spec": {"f:volumes": {"k:{\"name\":\"v\"}": {".": {}, "f:name": {}, "f:emptyDir": {}}},
+                "f:containers": {"k:{\"name\":\"a\"}": {}}}}}),
+        ),
+    ] {
+        let set = Set::of(&config["spec"], DEPLOYMENT.own_shape().field("spec"));
+        assert_eq!(set.to_json(), want, "{config}");
+        assert_eq!(Set::from_json(&want), set);
+        assert_eq!(Set::parse(&want), Ok(set));
+    }
+}
+
+#[test]
+fn a_create_owns_what_go_would_write() {
+    let pod = json!({"metadata": {"name": "p", "labels": {"a": "b"}, "finalizers": ["x/y"]},
+        "spec": {"containers": [{"name": "c", "env": [{"name": "N", "value": "v"}]}], "restartPolicy": "Always",
+            "hostNetwork": false, "terminationGracePeriodSeconds": 0}, "status": {"phase": "Pending"}});
+    let mut live = Live::new(&POD);
+    live.update("me", &pod);
+    assert_eq!(
+        live.owned(),
+        json!({"me Update": {
+            "f:metadata": {"f:labels": {".": {}, "f:a": {}}, "f:finalizers": {".": {}, "v:\"x/y\"": {}}},
+            "f:spec": {"f:restartPolicy": {}, "f:terminationGracePeriodSeconds": {}, "f:containers": {
+                "k:{\"name\":\"c\"}": {".": {}, "f:name": {}, "f:resources": {},
+                    "f:env": {".": {}, "k:{\"name\":\"N\"}": {".": {}, "f:name": {}, "f:value": {}}}}}},
+        }})
+    );
+    let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}],
+        "selector": {"a": "b"}, "type": "ClusterIP"}});
+    let mut live = Live::new(&SERVICE);
+    live.update("", &service);
+    assert_eq!(
+        live.owned(),
+        json!({"unknown Update": {"f:spec": {"f:type": {}, "f:selector": {}, "f:ports": {".": {},
+            "k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {}}}}}})
+    );
+}
+
+#[test]
+fn an_update_owns_what_it_changes() {
+    let mut live = Live::new(&CONFIG_MAP);
+    live.update("a", &config_map(json!({"x": "1", "y": "1", "z": "1"})));
+    live.update("b", &config_map(json!({"x": "1", "y": "2"})));
+    assert_eq!(
+        live.owned(),
+        json!({"a Update": {"f:data": {".": {}, "f:x": {}}}, "b Update": {"f:data": {"f:y": {}}}})
+    );
+    // Nothing new: nothing changes, not even the time.
+    let before = managed::to_json(live.entries.clone());
+    live.update("c", &config_map(json!({"x": "1", "y": "2"})));
+    assert_eq!(managed::to_json(live.entries.clone()), before);
+    // Only taking away leaves no entry of one's own.
+    live.update("c", &config_map(json!({"x": "1"})));
+    assert_eq!(live.owned(), json!({"a Update": {"f:data": {".": {}, "f:x": {}}}}));
+    let before = live.entries[0].time.clone();
+    live.update("a", &config_map(json!({"x": "1", "w": "1"})));
+    assert_eq!(live.owned(), json!({"a Update": {"f:data": {".": {}, "f:x": {}, "f:w": {}}}}));
+    assert!(live.entries[0].time > before);
+}
+
+#[test]
+fn too_many_updaters_become_one() {
+    let mut live = Live::new(&CONFIG_MAP);
+    let mut data = Map::new();
+    for i in 0..13 {
+        data.insert(format!("k{i:02}"), "v".into());
+        live.update(&format!("m{i:02}"), &config_map(Value::Object(data.clone())));
+    }
+    let owned = live.owned();
+    assert_eq!(owned.as_object().map(Map::len), Some(10), "{owned}");
+    assert_eq!(
+        owned["ancient-changes Update"],
+        json!({"f:data": {".": {}, "f:k00": {}, "f:k01": {}, "f:k02": {}, "f:k03": {}}})
+    );
+}
+
+#[test]
+fn entries_are_in_upstreams_order() {
+    let entry = |manager: &str, operation: &str, time: &str| {
+        let mut entry = json!({"manager": manager, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:data": {}}});
+        if !time.is_empty() {
+            entry["time"] = time.into();
+        }
+        entry
+    };
+    let (old, new) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    let sorted = json!([
+        entry("z", "Apply", ""),
+        entry("b", "Apply", old),
+        entry("a", "Apply", new),
+        entry("a", "Update", old),
+        entry("b", "Update", old)
+    ]);
+    let mut shuffled = sorted.as_array().cloned().expect("a list");
+    shuffled.reverse();
+    let entries = managed::sent(Some(&Value::Array(shuffled))).expect("valid");
+    assert_eq!(managed::to_json(entries), sorted);
+}
+
+#[test]
+fn what_clients_send_is_checked() {
+    let entry = |change: Value| {
+        let mut entry = json!({"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:data": {}}});
+        for (key, value) in change.as_object().expect("an object") {
+            entry[key] = value.clone();
+        }
+        json!([entry])
+    };
+    for wrong in [
+        json!({"operation": "Create"}),
+        json!({"apiVersion": ""}),
+        json!({"fieldsType": ""}),
+        json!({"fieldsV1": {"data": {}}}),
+        json!({"fieldsV1": {"k:[]": {}}}),
+        json!({"fieldsV1": {"k:{": {}}}),
+        json!({"fieldsV1": {"f:a": 1}}),
+        json!({"fieldsV1": {"i:x": {}}}),
+    ] {
+        assert!(managed::sent(Some(&entry(wrong.clone()))).is_err(), "{wrong}");
+    }
+    let odd = entry(json!({"fieldsV1": {"k:{ \"b\":1, \"a\" : \"<\" }": {}, "z:new": {}, "v: 1 ": {}}}));
+    let read = managed::sent(Some(&odd)).expect("valid");
+    assert_eq!(
+        managed::to_json(read)[0]["fieldsV1"],
+        json!({"k:{\"a\":\"\\u003c\",\"b\":1}": {}, "v:1": {}})
+    );
+    assert!(managed::is_reset(Some(&json!([{}]))) && managed::is_reset(Some(&json!([]))));
+    assert!(!managed::is_reset(None) && !managed::is_reset(Some(&odd)));
+}
+
+#[test]
+fn what_is_no_longer_applied_goes() {
+    for (first, second, want) in [
+        (
+            containers(json!([{"name": "c", "image": "i", "workingDir": "/"}, {"name": "d", "image": "j"}])),
+            containers(json!([{"name": "c", "image": "k"}])),
+            json!({"template": {"spec": {"containers": [{"name": "c", "image": "k"}]}}}),
+        ),
+        // Whole structs, maps and lists go when nothing is left of them.
+        (
+            deployment(
+                json!({"paused": true, "strategy": {"rollingUpdate": {"maxSurge": 1}}, "template": {"metadata":
+                {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "ports": [{"containerPort": 1}]}]}}}),
+            ),
+            deployment(json!({"paused": true, "template": {"spec": {"containers": [{"name": "c"}]}}})),
+            json!({"paused": true, "template": {"spec": {"containers": [{"name": "c"}]}}}),
+        ),
+        // Null takes out, and owns the absence.
+        (
+            deployment(json!({"replicas": 3, "paused": true})),
+            deployment(json!({"replicas": null, "paused": true})),
+            json!({"paused": true}),
+        ),
+    ] {
+        let mut live = Live::new(&DEPLOYMENT);
+        live.apply("a", &first, false).expect("applies");
+        live.apply("a", &second, false).expect("applies");
+        assert_eq!(live.object["spec"], want, "{second}");
+    }
+}
+
+#[test]
+fn what_somebody_else_owns_stays() {
+    let mut live = Live::new(&DEPLOYMENT);
+    live.apply("a", &deployment(json!({"replicas": 1, "paused": true})), false).expect("applies");
+    live.apply("b", &deployment(json!({"replicas": 1})), false).expect("the same value is no conflict");
+    live.apply("a", &deployment(json!({"minReadySeconds": 3})), false).expect("applies");
+    assert_eq!(live.object["spec"], json!({"replicas": 1, "minReadySeconds": 3}));
+    // An updater's fields stay as well, but not within items that nobody owns any more.
+    let mut live = Live::new(&DEPLOYMENT);
+    live.apply("a", &containers(json!([{"name": "c", "image": "i"}, {"name": "d", "image": "j"}])), false)
+        .expect("applies");
+    live.update(
+        "b",
+        &containers(
+            json!([{"name": "c", "image": "i", "tty": true}, {"name": "d", "image": "j", "tty": true}]),
+        ),
+    );
+    live.apply("a", &containers(json!([{"name": "c"}])), false).expect("applies");
+    assert_eq!(live.object["spec"]["template"]["spec"]["containers"], json!([{"name": "c", "tty": true}]));
+}
+
+#[test]
+fn lists_are_merged_in_order() {
+    let names = |list: &[&str]| -> Value { list.iter().map(|name| json!({"name": name})).collect() };
+    for (live, config, want) in [
+        (&["a", "b", "c"][..], &["c", "a"][..], &["b", "c", "a"][..]),
+        (&["a", "b", "c"], &["b", "d"], &["a", "b", "c", "d"]),
+        (&["a", "b"], &["x", "a", "y", "b"], &["x", "a", "y", "b"]),
+        (&["a", "b", "c", "d"], &["d", "c"], &["a", "b", "d", "c"]),
+        (&[], &["b", "a"], &["b", "a"]),
+        (&["a"], &["b"], &["a", "b"]),
+    ] {
+        let shape = DEPLOYMENT.own_shape();
+        let merged = merge::merge(&containers(names(live)), &containers(names(config)), shape);
+        let have: Vec<&str> = merged["spec"]["template"]["spec"]["containers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|c| c["name"].as_str())
+            .collect();
+        assert_eq!(have, want, "{live:?} {config:?}");
+    }
+}
+
+#[test]
+fn conflicts_are_told_in_upstreams_words() {
+    let mut live = Live::new(&DEPLOYMENT);
+    let first =
+        deployment(json!({"replicas": 1, "template": {"spec": {"containers": [{"name": "c", "image": "i",
+        "ports": [{"containerPort": 80, "name": "p"}]}], "schedulerName": "s"}}}));
+    live.update("up", &deployment(json!({"replicas": 1})));
+    live.apply("ap", &first, true).expect("forced");
+    for (config, message, fields) in [
+        (
+            deployment(json!({"replicas": 2, "minReadySeconds": 3})),
+            "Apply failed with 2 conflicts: conflicts with \"ap\":\n- .spec.replicas\nconflicts with \"up\" using apps/v1:\n- .spec.replicas",
+            &[".spec.replicas", ".spec.replicas"][..],
+        ),
+        (
+            containers(json!([{"name": "c", "image": "j"}])),
+            "Apply failed with 1 conflict: conflict with \"ap\": .spec.template.spec.containers[name=\"c\"].image",
+            &[".spec.template.spec.containers[name=\"c\"].image"],
+        ),
+        (
+            deployment(
+                json!({"template": {"spec": {"schedulerName": "t", "containers": [{"name": "c", "image": "j",
+                "ports": [{"containerPort": 80, "protocol": "TCP", "name": "q"}]}]}}}),
+            ),
+            "Apply failed with 3 conflicts: conflicts with \"ap\":\n- .spec.template.spec.schedulerName\n\
+             - .spec.template.spec.containers[name=\"c\"].image\n\
+             - .spec.template.spec.containers[name=\"c\"].ports[containerPort=80,protocol=\"TCP\"].name",
+            &[
+                ".spec.template.spec.schedulerName",
+                ".spec.template.spec.containers[name=\"c\"].image",
+                ".spec.template.spec.containers[name=\"c\"].ports[containerPort=80,protocol=\"TCP\"].name",
+            ],
+        ),
+    ] {
+        let before = (live.object.clone(), live.owned());
+        let refused = live.apply("me", &config, false).expect_err("refused");
+        assert_eq!((refused.code, refused.reason, refused.message.as_str()), (409, "Conflict", message));
+        let causes = refused.details.expect("details").causes;
+        let have: Vec<&str> = causes.iter().map(|cause| cause.field.as_str()).collect();
+        assert_eq!(have, fields);
+        assert!(causes.iter().all(|c| c.reason == "FieldManagerConflict"));
+        assert_eq!(causes[0].message, "conflict with \"ap\"");
+        assert_eq!((live.object.clone(), live.owned()), before);
+    }
+    live.apply("me", &deployment(json!({"replicas": 2})), true).expect("forced");
+    assert_eq!(live.owned()["me Apply"], json!({"f:spec": {"f:replicas": {}}}));
+    assert_eq!(live.owned().get("up Update"), None);
+    let mut owner = live.entries[0].owner.clone();
+    owner.subresource = "status".into();
+    owner.applied = false;
+    owner.api_version = "apps/v1".into();
+    assert_eq!(owner.describe(), "\"ap\" with subresource \"status\" using apps/v1");
+}
+
+#[test]
+fn applying_the_same_again_changes_nothing() {
+    let mut live = Live::new(&DEPLOYMENT);
+    let config = containers(json!([{"name": "c", "image": "i"}]));
+    live.apply("a", &config, false).expect("applies");
+    let once = (live.object.clone(), managed::to_json(live.entries.clone()));
+    live.apply("a", &config, false).expect("applies");
+    assert_eq!((live.object.clone(), managed::to_json(live.entries.clone())), once);
+    // Who applies what is there already has no time of a change.
+    live.apply("b", &config, false).expect("applies");
+    assert_eq!(live.entries.iter().find(|e| e.owner.manager == "b").and_then(|e| e.time.clone()), None);
+}
+
+#[test]
+fn what_was_there_before_is_owned_by_what_was_before() {
+    let mut live = Live::new(&CONFIG_MAP);
+    live.object = config_map(json!({"x": "1"}));
+    meta::set_uid(&mut live.object, "u");
+    live.update("a", &config_map(json!({"x": "1", "y": "1"})));
+    assert_eq!(live.owned(), json!({}), "ownership begins with the first apply");
+    let refused = live.apply("b", &config_map(json!({"y": "2"})), false).expect_err("refused");
+    assert_eq!(
+        refused.message,
+        "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.y"
+    );
+    live.apply("b", &config_map(json!({"z": "1"})), false).expect("applies");
+    assert_eq!(
+        live.owned(),
+        json!({"b Apply": {"f:data": {"f:z": {}}},
+            "before-first-apply Update": {"f:data": {".": {}, "f:x": {}, "f:y": {}}}})
+    );
+}
+
+#[test]
+fn kubectl_takes_over_what_it_applied_from_the_client() {
+    let mut live = Live::new(&CONFIG_MAP);
+    let applied = config_map(json!({"x": "1", "y": "1"}));
+    let mut object = applied.clone();
+    let annotation = "kubectl.kubernetes.io/last-applied-configuration";
+    meta::set_annotation(&mut object, annotation, &format!("{applied}\n"));
+    live.update("kubectl-client-side-apply", &object);
+    let config = config_map(json!({"x": "2"}));
+    let refused = live.clone().apply("other", &config, false).expect_err("refused");
+    assert_eq!(
+        refused.message,
+        "Apply failed with 1 conflict: conflict with \"kubectl-client-side-apply\" using v1: .data.x"
+    );
+    live.apply("kubectl", &config, false).expect("handed over");
+    assert_eq!(live.object["data"]["x"], "2");
+    last_applied::update("kubectl", &mut live.object, &config);
+    assert_eq!(meta::annotation(&live.object, annotation), Some(format!("{config}\n").as_str()));
+    // A field that was changed since is not kubectl's.
+    let mut changed = live.object.clone();
+    changed["data"]["x"] = "3".into();
+    live.update("editor", &changed);
+    let refused = live.apply("kubectl", &config, false).expect_err("refused");
+    assert_eq!(refused.message, "Apply failed with 1 conflict: conflict with \"editor\" using v1: .data.x");
+}
+
+#[test]
+fn configurations_have_to_fit_the_schema() {
+    let id = |kind: &OneVersion| Schema::builtin().kind(kind.0, kind.1, kind.2).expect("a kind");
+    for (config, why) in [
+        (containers(json!([{"name": "c"}])), None),
+        (deployment(json!({"foo": 1})), Some(".spec.foo: field not declared in schema")),
+        (
+            deployment(json!({"replicas": "1"})),
+            Some(".spec.replicas: expected numeric (int or float), got string"),
+        ),
+        (deployment(json!({"paused": "x"})), Some(".spec.paused: expected boolean, got &{x}")),
+        (deployment(json!([])), Some(".spec: expected map, got &{[]}")),
+        (containers(json!({"a": 1})), Some(".spec.template.spec.containers: expected list, got &{map[a:1]}")),
+        (
+            containers(json!([{"name": 1}])),
+            Some(
+                ".spec.template.spec.containers[name=1].name: expected string, got &value.valueUnstructured{Value:1}",
+            ),
+        ),
+        (
+            containers(json!([{"name": "c"}, {"name": "c"}])),
+            Some(".spec.template.spec.containers: duplicate entries for key [name=\"c\"]"),
+        ),
+        (
+            containers(json!([{"image": "c"}])),
+            Some(
+                ".spec.template.spec.containers: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have default values for any key fields)",
+            ),
+        ),
+        (
+            containers(json!([{"name": "c", "args": [1]}])),
+            Some(
+                ".spec.template.spec.containers[name=\"c\"].args[0]: expected string, got &value.valueUnstructured{Value:1}",
+            ),
+        ),
+        (
+            deployment(json!({"paused": 1, "replicas": true})),
+            Some(
+                "errors:\n  .spec.paused: expected boolean, got &{1}\n  .spec.replicas: expected numeric (int or float), got bool",
+            ),
+        ),
+    ] {
+        let have = typed::complaint(&config, id(&DEPLOYMENT));
+        assert_eq!(have.as_deref(), why, "{config}");
+    }
+}
+
+#[test]
+fn managers_are_named_by_user_agents() {
+    let long = "ä".repeat(100);
+    for (agent, want) in [
+        ("kubectl/v1.33.0 (linux/amd64) kubernetes/abc", "kubectl"),
+        ("Python-urllib", "Python-urllib"),
+        ("a\tb\u{200b}c", "abc"),
+        ("", ""),
+        (long.as_str(), &long[..128]),
+    ] {
+        assert_eq!(from_user_agent(agent), want);
+    }
+}
+
+#[test]
+fn replicas_are_owned_through_the_scale() {
+    let entry = |manager: &str, operation: &str, version: &str, subresource: &str, fields: Value| {
+        let mut entry = json!({"manager": manager, "operation": operation, "apiVersion": version,
+            "fieldsType": "FieldsV1", "fieldsV1": fields, "time": "2026-01-01T00:00:00Z"});
+        if !subresource.is_empty() {
+            entry["subresource"] = subresource.into();
+        }
+        entry
+    };
+    let replicas = json!({"f:spec": {"f:replicas": {}}});
+    let parent = managed::stored(Some(&json!([
+        entry("test", "Apply", "apps/v1", "", json!({"f:spec": {"f:replicas": {}, "f:selector": {}}})),
+        entry("other", "Update", "apps/v1", "", json!({"f:spec": {"f:paused": {}}})),
+        entry("gone", "Update", "apps/v0", "", replicas.clone()),
+    ])));
+    let served = |version: &str| version == "apps/v1";
+    let in_scale = scale::to_scale(&parent, served);
+    assert_eq!(
+        managed::to_json(in_scale.clone()),
+        json!([entry("test", "Apply", "autoscaling/v1", "", replicas.clone())])
+    );
+    // Not touched: as it was, but for the version that is no more.
+    let kept = managed::to_json(scale::to_parent(parent.clone(), in_scale, "apps/v1", served));
+    assert_eq!(kept, managed::to_json(parent[..2].to_vec()));
+    // Taken by somebody who scales: like upstream's, the new entry has no time.
+    let taken =
+        managed::stored(Some(&json!([entry("me", "Update", "autoscaling/v1", "scale", replicas.clone())])));
+    let mut wanted = entry("me", "Update", "apps/v1", "scale", replicas);
+    wanted.as_object_mut().expect("an object").remove("time");
+    assert_eq!(
+        managed::to_json(scale::to_parent(parent, taken, "apps/v1", served)),
+        json!([
+            entry("test", "Apply", "apps/v1", "", json!({"f:spec": {"f:selector": {}}})),
+            wanted,
+            entry("other", "Update", "apps/v1", "", json!({"f:spec": {"f:paused": {}}}))
+        ])
+    );
+}
