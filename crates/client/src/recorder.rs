@@ -59,13 +59,14 @@ impl std::fmt::Debug for Recorder {
 }
 
 impl Recorder {
-    /// A recorder for `component` (e.g. `kubelet`) on `instance` (a node's name, or empty). Must be called inside a
-    /// tokio runtime; its task ends when the last clone is dropped.
+    /// A recorder for `component` (e.g. `deployment-controller`) on `instance` (a node's name, or empty); `agent` is the
+    /// program's name, as for [`crate::Rest`]. Must be called inside a tokio runtime; its task ends when the last clone
+    /// is dropped.
     #[must_use]
-    pub fn new(client: kube::Client, component: &str, instance: &str) -> Self {
+    pub fn new(client: kube::Client, agent: &'static str, component: &str, instance: &str) -> Self {
         let (sender, receiver) = mpsc::channel(PENDING_MAX);
         let writer = Arc::new(Writer {
-            events: Objects::new(client, "knarr-events"),
+            events: Objects::new(client, agent),
             component: component.to_owned(),
             instance: instance.to_owned(),
             receiver: tokio::sync::Mutex::new(receiver),

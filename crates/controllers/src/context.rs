@@ -70,7 +70,7 @@ impl Context {
 
     /// Events as the controller. `component` is the name events show, which may differ from the service account's.
     pub(crate) fn recorder(&self, rest: &Rest, component: &str) -> Recorder {
-        Recorder::new(rest.client().clone(), component, "")
+        Recorder::new(rest.client().clone(), MANAGER, component, "")
     }
 
     /// Starts workers over a queue once everything in `ready` is.

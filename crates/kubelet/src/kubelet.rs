@@ -143,7 +143,7 @@ impl Kubelet {
             runtime: self.runtime.clone(),
             volumes,
             objects: objects.clone(),
-            recorder: Some(Recorder::new(self.client.clone(), "kubelet", &config.instance)),
+            recorder: Some(Recorder::new(self.client.clone(), "kubelet", "kubelet", &config.instance)),
             pods: Objects::over(rest),
             services: informers.of::<api::Service>(),
             node: NodeFacts { host_ips: vec![ip_text(config.node_ip)], scheme },

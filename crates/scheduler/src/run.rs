@@ -25,7 +25,7 @@ pub async fn run(config: Config, client: kube::Client, token: CancellationToken)
     let (snapshot, queue): (Shared, Queue) = Default::default();
     let binder = Binder {
         pods: Objects::new(client.clone(), "kube-scheduler"),
-        recorder: Recorder::new(client, &config.name, ""),
+        recorder: Recorder::new(client, "kube-scheduler", &config.name, ""),
     };
     let nodes = informers.of::<Node>();
     let pods = informers.of::<Pod>();

@@ -208,7 +208,7 @@ impl Registry {
         let call = Call::new(self, request, handle)?;
         let mut produce = |_: &Value| Ok(new.clone());
         let options = WriteOptions::default();
-        let change = Change { options: &options, produce: &mut produce, retries: 1 };
+        let change = Change { options: &options, produce: &mut produce };
         match call.change_object(meta::name(old), change, &mut Vec::new()).await {
             // Another server was faster, and wants the same.
             Err(status) if status.code == 409 => Ok(()),

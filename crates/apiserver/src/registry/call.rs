@@ -10,6 +10,7 @@ use super::Registry;
 use super::admission::{AdmissionContext, Operation};
 use super::answer::View;
 use super::handle::ResourceHandle;
+use super::options::WriteOptions;
 use super::seam::{Answer, ApiRequest};
 use super::strategy::Strategy;
 
@@ -77,6 +78,24 @@ impl<'a> Call<'a> {
 
     pub async fn put(&self, key: &str, expect: Expect, object: &Value) -> Result<Entry, Refused> {
         put(self.store(), key, expect, object).await
+    }
+
+    /// Stores an object; one that is too large is stored without the record of its managers, unless that is what the
+    /// request is about.
+    pub async fn put_within(
+        &self,
+        key: &str,
+        expect: Expect,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Entry, Refused> {
+        match self.put(key, expect, &object).await {
+            Err(Refused::Status(status)) if status.code == 413 && !options.keeps_managed_fields => {
+                machinery::meta::remove(&mut object, "managedFields");
+                self.put(key, expect, &object).await
+            }
+            written => written,
+        }
     }
 
     pub async fn remove(&self, key: &str, expect: Expect) -> Result<Entry, Refused> {

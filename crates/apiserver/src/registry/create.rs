@@ -90,6 +90,7 @@ impl Call<'_> {
         }
         let strategy = self.strategy();
         strategy.default(&mut object);
+        warnings.extend(self.drop_repeated_owners(&mut object));
         self.record(&mut object, None, options);
         let named = meta::name(&object).to_owned();
         let context = self.context(Operation::Create, &named, options.dry_run);
@@ -126,7 +127,7 @@ impl Call<'_> {
                 None => Ok(Written::DryRun(object)),
             });
         }
-        match self.put(&key, Expect::Absent, &object).await {
+        match self.put_within(&key, Expect::Absent, object.clone(), options).await {
             Ok(entry) => Ok(Ok(Written::Stored(entry))),
             Err(refused) => {
                 let context = self.context(Operation::Create, name, false);

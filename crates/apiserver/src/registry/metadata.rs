@@ -5,6 +5,7 @@ use machinery::meta;
 use machinery::names;
 use serde_json::{Map, Value};
 
+use super::call::Call;
 use super::handle::ResourceHandle;
 
 /// Bytes of all annotations together, keys and values.
@@ -101,6 +102,31 @@ pub fn annotations(annotations: Option<&Map<String, Value>>, path: &Path) -> Err
         errors.push(FieldError::too_long(path, ANNOTATIONS_MAX));
     }
     errors
+}
+
+impl Call<'_> {
+    /// Leaves each owner in the object once; the warning about those that were there more often.
+    pub(super) fn drop_repeated_owners(&self, object: &mut Value) -> Option<String> {
+        let owners = object.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut)?;
+        let mut repeated: Vec<String> = Vec::new();
+        let mut once: Vec<Value> = Vec::with_capacity(owners.len());
+        for owner in owners.drain(..) {
+            if once.contains(&owner) {
+                repeated.push(owner.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned());
+            } else {
+                once.push(owner);
+            }
+        }
+        *owners = once;
+        // Upstream looks at patched objects only after admission, and says so.
+        let when = if self.request.info.verb == "patch" { " after mutating admission happens" } else { "" };
+        (!repeated.is_empty()).then(|| {
+            format!(
+                ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+                repeated.join(", ")
+            )
+        })
+    }
 }
 
 fn owner_references(owners: &[Value], path: &Path) -> Errors {

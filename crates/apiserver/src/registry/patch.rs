@@ -3,20 +3,22 @@
 use machinery::decode::{self, Media};
 use machinery::field::{FieldError, Path};
 use machinery::meta;
-use machinery::patch;
+use machinery::patch::{self, kind_of};
 use machinery::status::Status;
-use serde_json::Value;
+use machinery::text::{go_print, go_quote};
+use serde_json::{Map, Value};
 
 use super::body::{self, Body, Expected};
 use super::call::Call;
 use super::options::{FieldValidation, WriteOptions};
 use super::seam::Answer;
-use super::update::{Change, PATCH_RETRIES};
+use super::update::Change;
 
 /// A body of this size at most, as upstream limits JSON patches and everything else.
 const PATCH_MAX: usize = 3 << 20;
-/// Operations of one JSON patch (upstream's `maxJSONPatchOperations`).
-const OPERATIONS_MAX: usize = 10_000;
+/// How custom resources can be patched: strategic merges need the types of Go.
+const CUSTOM_TYPES: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 
 /// Which patch a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,8 @@ impl Call<'_> {
         if self.is_apply() {
             return self.apply(body).await;
         }
-        let patch = self.read_patch(body)?;
         let options = WriteOptions::parse_patch(&self.request.query, false)?;
+        let patch = self.read_patch(body, options.field_validation)?;
         let mut warnings = Vec::new();
         let mut seen = Vec::new();
         let written = {
@@ -54,7 +56,7 @@ impl Call<'_> {
                 self.check_namespace(&mut object)?;
                 Ok(self.handle.unserve(object))
             };
-            let change = Change { options: &options, produce: &mut produce, retries: PATCH_RETRIES };
+            let change = Change { options: &options, produce: &mut produce };
             self.change_object(self.name(), change, &mut warnings).await?
         };
         seen.append(&mut warnings);
@@ -82,25 +84,18 @@ impl Call<'_> {
     }
 
     /// Reads the body as the patch that its content type says it is.
-    pub(super) fn read_patch(&self, body: &[u8]) -> Result<Patch, Status> {
+    pub(super) fn read_patch(&self, body: &[u8], validation: FieldValidation) -> Result<Patch, Status> {
         let kind = match self.patch_type() {
             "application/json-patch+json" => Kind::Json,
             "application/merge-patch+json" => Kind::Merge,
             "application/strategic-merge-patch+json" if self.handle.type_id.is_some() => Kind::Strategic,
+            _ if self.handle.type_id.is_none() => return Err(Status::unsupported_media_type(CUSTOM_TYPES)),
             _ => return Err(unsupported()),
         };
         if body.len() > PATCH_MAX {
             return Err(Status::request_too_large(format!("limit is {PATCH_MAX}")));
         }
-        let decoded = decode::object(body, Media::Json)
-            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-        if kind == Kind::Json && decoded.value.as_array().is_some_and(|list| list.len() > OPERATIONS_MAX) {
-            let count = decoded.value.as_array().map_or(0, Vec::len);
-            let message =
-                format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {count}");
-            return Err(Status::request_too_large(message));
-        }
-        Ok(Patch { kind, value: decoded.value, duplicates: decoded.duplicates })
+        Patch::read(kind, body, validation != FieldValidation::Ignore)
     }
 }
 
@@ -112,6 +107,36 @@ fn unsupported() -> Status {
 }
 
 impl Patch {
+    /// Reads a patch; `strict` is upstream's reading of it when it looks for unknown and repeated fields.
+    fn read(kind: Kind, body: &[u8], strict: bool) -> Result<Self, Status> {
+        let refuse = |why: &dyn std::fmt::Display| match kind {
+            Kind::Json | Kind::Merge if strict => Status::bad_request(format!("error decoding patch: {why}")),
+            _ => Status::bad_request(why.to_string()),
+        };
+        let decoded = decode::object(body, Media::Json).map_err(|error| refuse(&error))?;
+        let mut patch = Self { kind, value: decoded.value, duplicates: decoded.duplicates };
+        match (kind, &patch.value) {
+            (Kind::Json, Value::Null) => patch.value = Value::Array(Vec::new()),
+            (Kind::Strategic, Value::Null) => patch.value = Value::Object(Map::new()),
+            (Kind::Json, _) if !strict => {}
+            (Kind::Json, operations) => {
+                let unknown = unknown_in_operations(operations).map_err(|why| refuse(&why))?;
+                patch.duplicates.extend(unknown);
+                patch.duplicates.iter_mut().for_each(|text| text.insert_str(0, "json patch "));
+            }
+            (Kind::Merge, Value::Null) => {}
+            (Kind::Merge, _) if !strict => {}
+            (_, Value::Object(_)) => {}
+            (_, other) => {
+                let what = kind_of(other);
+                return Err(refuse(&format!(
+                    "json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"
+                )));
+            }
+        }
+        Ok(patch)
+    }
+
     /// The object with the patch applied, checked against the schema.
     pub fn apply(
         &self,
@@ -137,8 +162,8 @@ impl Patch {
         map.insert("kind".into(), expected.kind.into());
         let mut warnings = self.duplicates.clone();
         if let Some(id) = expected.type_id {
-            let dropped =
-                decode::check(&mut patched, id).map_err(|error| self.unfit(&patched, &error.to_string()))?;
+            let dropped = decode::check(&mut patched, id)
+                .map_err(|error| self.unfit(&patched, &self.complaint(&error)))?;
             warnings.extend(dropped);
         }
         match validation {
@@ -150,13 +175,69 @@ impl Patch {
         }
     }
 
+    /// What is wrong with a value: after a strategic merge upstream's own converter reads the object.
+    fn complaint(&self, error: &decode::DecodeError) -> String {
+        let message = error.to_string();
+        let converted = if self.kind == Kind::Strategic { converter_complaint(&message) } else { None };
+        converted.unwrap_or(message)
+    }
+
     /// 422: what the patch makes of the object is no such object.
     fn unfit(&self, patched: &Value, why: &str) -> Status {
         let shown = match self.kind {
-            Kind::Strategic => &self.value,
-            _ => patched,
+            Kind::Strategic => go_print(&self.value),
+            _ => patched.to_string(),
         };
-        let error = FieldError::invalid(&Path::new("patch"), shown.to_string(), why);
+        let error = FieldError::invalid(&Path::new("patch"), shown, why);
         Status::invalid("", "", "", vec![error])
     }
+}
+
+/// The fields of a JSON patch's operations that there are not, or why it is none.
+fn unknown_in_operations(patch: &Value) -> Result<Vec<String>, String> {
+    let mistyped =
+        |value: &Value, place: &str| format!("json: cannot unmarshal {} into Go {place}", kind_of(value));
+    let operations =
+        patch.as_array().ok_or_else(|| mistyped(patch, "value of type []handlers.jsonPatchOp"))?;
+    let mut unknown = Vec::new();
+    for (index, operation) in operations.iter().enumerate() {
+        let fields =
+            operation.as_object().ok_or_else(|| mistyped(operation, "value of type handlers.jsonPatchOp"))?;
+        for (key, value) in fields {
+            match key.as_str() {
+                "op" | "path" | "from" if !value.is_string() && !value.is_null() => {
+                    return Err(mistyped(value, &format!("struct field jsonPatchOp.{key} of type string")));
+                }
+                "op" | "path" | "from" | "value" => {}
+                _ => unknown.push(format!("unknown field {}", go_quote(&format!("[{index}].{key}")))),
+            }
+        }
+    }
+    Ok(unknown)
+}
+
+/// A complaint of Go's JSON decoder in the words of apimachinery's `FromUnstructured`; `None` where they are the same.
+fn converter_complaint(message: &str) -> Option<String> {
+    let (what, wanted) = message.strip_prefix("json: cannot unmarshal ")?.split_once(" into Go ")?;
+    let wanted = wanted.rsplit_once("of type ")?.1;
+    let have = match what.split(' ').next()? {
+        "number" if what.contains('.') => "float64",
+        "number" => "int64",
+        "array" => "slice",
+        "object" => "map",
+        other => other,
+    };
+    Some(match wanted {
+        "int32" | "int64" if have == "int64" => return None,
+        "int32" | "int64" if have == "float64" => format!("cannot convert {have} to {wanted}"),
+        "string" if have == "int64" => format!("cannot convert {have} to {wanted}"),
+        "int32" | "int64" | "float64" | "bool" | "string" => format!("unrecognized type: {wanted}"),
+        "v1.ResourceList" => format!("cannot restore map from {have}"),
+        "v1.Time" | "v1.MicroTime" | "resource.Quantity" | "intstr.IntOrString" | "interface {}" => {
+            return None;
+        }
+        _ if wanted.starts_with("map[") => format!("cannot restore map from {have}"),
+        _ if wanted.starts_with("[]") => format!("cannot restore slice from {have}"),
+        _ => format!("cannot restore struct from: {have}"),
+    })
 }

@@ -13,7 +13,7 @@ use super::call::Call;
 use super::create::Written;
 use super::options::WriteOptions;
 use super::seam::Answer;
-use super::update::{Change, PATCH_RETRIES};
+use super::update::Change;
 
 const GROUP: &str = "autoscaling";
 const VERSION: &str = "v1";
@@ -35,7 +35,7 @@ impl Call<'_> {
         let mut scale = decoded.object;
         self.check_name(&scale)?;
         self.check_namespace(&mut scale)?;
-        self.write_scale(&options, decoded.warnings, usize::MAX, |old, live| {
+        self.write_scale(&options, decoded.warnings, |old, live| {
             Ok((scale.clone(), self.record_scale(old, live, &scale, &options)))
         })
         .await
@@ -46,9 +46,9 @@ impl Call<'_> {
         if self.is_apply() {
             return self.apply_to_scale(body).await;
         }
-        let patch = self.read_patch(body)?;
         let options = WriteOptions::parse_patch(&self.request.query, false)?;
-        self.write_scale(&options, Vec::new(), PATCH_RETRIES, |old, live| {
+        let patch = self.read_patch(body, options.field_validation)?;
+        self.write_scale(&options, Vec::new(), |old, live| {
             let patched = patch.apply(live, &expected(), options.field_validation)?;
             self.check_name(&patched.object)?;
             let fields = self.record_scale(old, live, &patched.object, &options);
@@ -60,7 +60,7 @@ impl Call<'_> {
     async fn apply_to_scale(&self, body: &[u8]) -> Result<Answer, Status> {
         let mut wanted = self.read_apply(body, expected())?;
         let warnings = wanted.take_warnings();
-        self.write_scale(wanted.options(), warnings, PATCH_RETRIES, |old, live| {
+        self.write_scale(wanted.options(), warnings, |old, live| {
             let (scale, fields) = self.apply_scale(&wanted, old, live)?;
             self.check_name(&scale)?;
             Ok((scale, fields))
@@ -73,7 +73,6 @@ impl Call<'_> {
         &self,
         options: &WriteOptions,
         mut warnings: Vec<String>,
-        retries: usize,
         scale: impl Fn(&Value, &Value) -> Result<(Value, Value), Status> + Send + Sync,
     ) -> Result<Answer, Status> {
         let options = WriteOptions { keeps_managed_fields: true, ..options.clone() };
@@ -84,7 +83,7 @@ impl Call<'_> {
             meta::set(&mut object, "managedFields", fields);
             Ok(object)
         };
-        let change = Change { options: &options, produce: &mut produce, retries: retries.min(100) };
+        let change = Change { options: &options, produce: &mut produce };
         let object = match self.change_object(self.name(), change, &mut warnings).await? {
             Written::Stored(entry) => answer::parse(&entry.bytes)?,
             Written::DryRun(object) => object,

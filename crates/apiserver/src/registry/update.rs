@@ -19,8 +19,6 @@ use super::seam::Answer;
 
 /// How often a change is tried again when others changed the object meanwhile.
 const RETRIES: usize = 100;
-/// The same for patches (upstream's `maxRetryWhenPatchConflicts`).
-pub(super) const PATCH_RETRIES: usize = 5;
 
 /// Makes the wanted object (stored version) out of the present one.
 pub(super) type Produce<'p> = dyn FnMut(&Value) -> Result<Value, Status> + Send + 'p;
@@ -29,7 +27,6 @@ pub(super) type Produce<'p> = dyn FnMut(&Value) -> Result<Value, Status> + Send 
 pub(super) struct Change<'p> {
     pub options: &'p WriteOptions,
     pub produce: &'p mut Produce<'p>,
-    pub retries: usize,
 }
 
 impl Call<'_> {
@@ -45,7 +42,7 @@ impl Call<'_> {
             return self.create_by_update(object, &options, warnings).await;
         }
         let mut produce = |_: &Value| Ok(object.clone());
-        let change = Change { options: &options, produce: &mut produce, retries: RETRIES };
+        let change = Change { options: &options, produce: &mut produce };
         let written = self.change_object(self.name(), change, &mut warnings).await?;
         self.answer_written(200, written, warnings)
     }
@@ -103,7 +100,7 @@ impl Call<'_> {
     ) -> Result<Written, Status> {
         let key = self.handle.key(self.namespace(), name);
         let mut entry = self.existing(&key, name).await?;
-        for _ in 0..change.retries {
+        for _ in 0..RETRIES {
             let old = answer::parse(&entry.bytes)?;
             let object = (change.produce)(&old)?;
             self.check_uid(&object, &old, &key)?;
@@ -162,6 +159,7 @@ impl Call<'_> {
     ) -> Result<Value, Status> {
         let strategy = self.strategy();
         strategy.default(&mut object);
+        warnings.extend(self.drop_repeated_owners(&mut object));
         self.record(&mut object, Some(old), options);
         carry_metadata(&mut object, old);
         let name = meta::name(old).to_owned();
@@ -260,7 +258,7 @@ impl Call<'_> {
         if options.dry_run {
             return Ok(Written::DryRun(object));
         }
-        self.put(key, Expect::Revision(entry.revision), &object).await.map(Written::Stored)
+        self.put_within(key, Expect::Revision(entry.revision), object, options).await.map(Written::Stored)
     }
 
     /// Whether nothing holds an object being deleted any more.

@@ -131,7 +131,13 @@ fn set_orders(
         let asked = patch.remove(&directive).unwrap_or_default();
         let asked = asked.as_array().ok_or_else(|| expected_list(&asked))?;
         let key = directive.strip_prefix(SET_ORDER).ok_or_else(bad_order)?;
-        set_order(original, patch, key, asked, node.field(key))?;
+        let field = node.field(key);
+        if let (Node::Struct(ty), None) = (node, field) {
+            let name = Schema::builtin().ty(ty).short_name();
+            let message = format!("unable to find api field in struct {name} for the json field \"{key}\"");
+            return Err(PatchError::Internal(message));
+        }
+        set_order(original, patch, key, asked, field)?;
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ use super::create::Written;
 use super::handle::ResourceHandle;
 use super::options::{FieldValidation, MANAGER_MAX, WriteOptions};
 use super::seam::Answer;
-use super::update::{Change, PATCH_RETRIES};
+use super::update::Change;
 
 pub(super) use managed::differ_in_time_only;
 
@@ -194,7 +194,7 @@ impl Call<'_> {
             }
         }
         let mut produce = |old: &Value| self.applied(&config, &options, Some(old));
-        let change = Change { options: &options, produce: &mut produce, retries: PATCH_RETRIES };
+        let change = Change { options: &options, produce: &mut produce };
         let written = self.change_object(self.name(), change, &mut warnings).await?;
         self.answer_written(200, written, warnings)
     }

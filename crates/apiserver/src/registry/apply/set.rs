@@ -171,7 +171,7 @@ fn canonical(element: &str) -> Result<Option<String>, Malformed> {
     let json = || serde_json::from_str::<Value>(rest).map_err(|_| Malformed);
     Ok(match kind {
         "f" => Some(element.to_owned()),
-        "k" => Some(key_element(&json()?).filter(|_| rest.trim_start().starts_with('{')).ok_or(Malformed)?),
+        "k" => Some(key_element(&Some(json()?).filter(Value::is_object).ok_or(Malformed)?)),
         "v" => Some(value_element(&json()?)),
         "i" => Some(format!("i:{}", rest.parse::<i64>().map_err(|_| Malformed)?)),
         _ if kind.len() == 1 => None,
@@ -180,8 +180,8 @@ fn canonical(element: &str) -> Result<Option<String>, Malformed> {
 }
 
 /// The path element of an item of a list that is identified by these values.
-pub fn key_element(keys: &Value) -> Option<String> {
-    keys.is_object().then(|| format!("k:{}", go_json(keys)))
+pub fn key_element(keys: &Value) -> String {
+    format!("k:{}", go_json(keys))
 }
 
 /// The path element of an item of a set.

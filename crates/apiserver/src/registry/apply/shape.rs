@@ -139,7 +139,7 @@ impl Shape {
                 let value = |key: &str| object.get(key).cloned().or_else(|| default_of(ty, key));
                 let found: Map<String, Value> =
                     keys.iter().filter_map(|key| Some((key.to_owned(), value(key)?))).collect();
-                (!found.is_empty()).then(|| Value::Object(found)).and_then(|keys| set::key_element(&keys))
+                if found.is_empty() { None } else { Some(set::key_element(&Value::Object(found))) }
             }
             _ => None,
         }
