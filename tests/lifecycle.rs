@@ -119,7 +119,7 @@ fn a_foreign_data_directory_is_refused_and_not_touched() {
             &[("cluster.json", &ours), ("store/ship.jpg", "a photo")],
             "is not a store: it has the entry \"ship.jpg\"",
         ),
-        ("damaged", &[("cluster.json", &ours), ("store/v1/data.mdb", &pages)], "is damaged"),
+        ("damaged", &[("cluster.json", &ours), ("store/v2/base-00000000000000000001", &pages)], "is damaged"),
         (
             "keyless",
             &[("cluster.json", &ours), ("pki/ca.key", "no key"), ("pki/ca.crt", "no cert")],
@@ -156,14 +156,14 @@ fn a_damaged_store_is_refused_as_it_is_and_goes_on_once_mended() {
     knarr(&["up", "-d"]);
     cluster.kubectl("create configmap kept --from-literal=a=b").unwrap();
     knarr(&["down"]);
-    let file = data.join("store/v1/data.mdb");
+    let file = data.join("store/v2/log-00000000000000000001");
     let whole = std::fs::read(&file).unwrap();
     let cut = whole[..whole.len() / 2].to_vec();
     let overwritten = [&[0x5a; 64 * 1024][..], &whole[64 * 1024..]].concat();
     for damaged in [cut, overwritten] {
         std::fs::write(&file, &damaged).unwrap();
         let args = ["up", "-d", "--data-dir", data.to_str().unwrap()];
-        refused(&mut limited(&host, &args), "data/store is damaged: data.mdb: ").unwrap();
+        refused(&mut limited(&host, &args), "data/store is damaged: log-00000000000000000001: ").unwrap();
         assert!(std::fs::read(&file).unwrap() == damaged, "the damaged file is as it was");
     }
     std::fs::write(&file, &whole).unwrap();

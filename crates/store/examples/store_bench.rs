@@ -29,7 +29,9 @@ async fn main() {
     fill(&store).await;
     drop(store);
     load(&path).await;
-    println!("file: {} MB", std::fs::metadata(path.join("v1/data.mdb")).map_or(0, |data| data.len()) >> 20);
+    let files = std::fs::read_dir(path.join("v2")).expect("the store's files").flatten();
+    let bytes: u64 = files.map(|file| file.metadata().map_or(0, |file| file.len())).sum();
+    println!("files: {} MB", bytes >> 20);
     std::fs::remove_dir_all(&path).expect("the directory was ours");
 }
 

@@ -26,8 +26,12 @@ pub enum WriteError {
         /// Bytes accepted.
         max: usize,
     },
-    /// The store has reached its quota. Deletes still work, and compaction frees space.
-    #[error("the store is full: it uses {used} bytes of its quota of {quota}")]
+    /// The store has reached its quota. Deletes still work, and compaction frees space. Begins with etcd's words for it, which clients
+    /// and people look for.
+    #[error(
+        "etcdserver: mvcc: database space exceeded: the store has {used} of at most {quota} bytes; delete what is not needed, \
+         or start the cluster with a greater --datastore-quota"
+    )]
     QuotaExceeded {
         /// Bytes in use.
         used: u64,
@@ -40,6 +44,9 @@ pub enum WriteError {
     /// The database behind the store could not be asked.
     #[error("the store cannot be reached: {0}")]
     Unreachable(String),
+    /// The disk has no room for a further piece of the log. Writes work again when there is some.
+    #[error("the disk has no room for the store: {0}")]
+    DiskFull(String),
     /// The present state of the key, on which the write depends, cannot be read.
     #[error("the present state of the key cannot be read: {0}")]
     Unreadable(ReadError),

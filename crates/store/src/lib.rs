@@ -2,8 +2,8 @@
 //!
 //! - [`Store`] is the contract of a driver: conditional writes, exact reads at any retained revision, watch. One suite,
 //!   `conformance` (feature of that name), holds every driver to it.
-//! - [`Embedded`] is the driver that needs nothing installed: one LMDB file, durable by group commit
-//!   (format: `docs/store.md`).
+//! - [`Embedded`] is the driver that needs nothing installed: a log on disk, durable by group commit, and its index in
+//!   memory (format: `docs/store.md`).
 //! - [`Etcd`] is the driver for a cluster of etcd that several servers share.
 //! - [`Feed`] is one ordered broadcast a store: it carries each committed write to the caches that want it, and tells
 //!   how far everybody has been brought.
@@ -20,13 +20,12 @@ mod embedded;
 mod error;
 mod etcd;
 mod feed;
-mod revisions;
 mod scope;
 mod types;
 
 pub use cache::{Cache, CacheOptions, CacheWatch, Caches, Change, Expired, Index, Item, Listing, WatchEnd};
 pub use driver::{Store, Update, Watch};
-pub use embedded::{Embedded, OpenError, Options};
+pub use embedded::{Embedded, OpenError, Options, Restored, Snapshot, SnapshotError, restore};
 pub use error::{CompactError, ReadError, WatchError, WriteError};
 pub use etcd::{Endpoint, Etcd, EtcdError, EtcdOptions, EtcdOptionsError, EtcdTls};
 pub use feed::{Feed, Sink};

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+/// Keys may have so many bytes, in any store. The API's longest has 647.
+pub(crate) const KEY_MAX: usize = 1_900;
+
 /// An object to be stored: its JSON without a `resourceVersion`, and where that belongs.
 ///
 /// The store splices `"resourceVersion":"<revision>",` in at `revision_at` when it has assigned the revision, so what it

@@ -150,9 +150,6 @@ fn refused(error: WriteError) -> Refused {
     Refused::Status(match error {
         WriteError::Conflict { current } => return Refused::Conflict(current),
         WriteError::TooLarge { max, .. } => Status::request_too_large(format!("limit is {max}")),
-        WriteError::QuotaExceeded { .. } => {
-            Status::internal(format!("{error} (etcdserver: mvcc: database space exceeded)"))
-        }
         error => Status::internal(error),
     })
 }

@@ -4,18 +4,18 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::revisions::{self, Engine, EngineError, META_CLUSTER, META_COMPACTED, META_FORMAT, Table};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use super::lmdb::{self, LmdbEngine};
-use super::{Options, extent};
+use super::disk::{Directory, Disk};
+use super::{FORMAT, load};
 
-/// The version of the format this program writes.
-const FORMAT: u32 = 1;
 const LOCK: &str = "lock";
-const DATA: &str = "v1";
-const CREATING: &str = "v1.creating";
-const FILE: &str = "data.mdb";
+const DATA: &str = "v2";
+const CREATING: &str = "v2.creating";
+/// What versions before the first release made.
+const OLD: &str = "v1";
 /// In the root of a file system of its own.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -49,6 +49,12 @@ pub enum OpenError {
         /// The newest format known.
         known: u32,
     },
+    /// It was written by a version before the first release.
+    #[error("the store in {} has format 1, which is no longer read: move {} away", path.display(), path.join(OLD).display())]
+    OlderFormat {
+        /// The directory.
+        path: PathBuf,
+    },
     /// What is there is not what was written.
     #[error("the store in {} is damaged: {reason}", path.display())]
     Damaged {
@@ -71,29 +77,38 @@ fn owner(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" by process {pid}"))
 }
 
-/// Opens the store in `path`, creating it where there is none.
-pub(super) fn open(path: &Path, options: &Options) -> Result<LmdbEngine, OpenError> {
-    let io = |error: io::Error| OpenError::Io { path: path.to_owned(), reason: error.to_string() };
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
-    look(path)?;
-    let lock = lock(path)?;
-    // Four times the quota: pages that readers still see and the list of free ones do not count as used.
-    let map_bytes = options.quota_bytes.saturating_mul(4).max(1 << 30);
+/// Locks the store in `path`, which is created where there is none, for as long as the file is open.
+pub(super) fn open(path: &Path) -> Result<(Arc<dyn Disk>, File), OpenError> {
+    let lock = claim(path)?;
     let data = path.join(DATA);
     if !data.exists() {
-        create(path, map_bytes)?;
+        let mut cluster = [0; 16];
+        let create = |disk: &Directory| {
+            getrandom::fill(&mut cluster).map_err(|error| io::Error::other(error.to_string()))?;
+            load::create(disk, cluster)
+        };
+        prepare(path, create).and_then(|()| publish(path)).map_err(failed(path))?;
     }
-    let engine = open_data(path, &data.join(FILE), map_bytes, lock)?;
-    check_meta(path, &engine)?;
-    Ok(engine)
+    Ok((Arc::new(Directory(data)), lock))
+}
+
+/// Locks the directory of a store, which need not have one yet.
+pub(super) fn claim(path: &Path) -> Result<File, OpenError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path))?;
+    look(path)?;
+    lock(path)
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> OpenError {
+    move |error| OpenError::Io { path: path.to_owned(), reason: error.to_string() }
 }
 
 /// Refuses a directory that is not a store's.
 fn look(path: &Path) -> Result<(), OpenError> {
-    let io = |error: io::Error| OpenError::Io { path: path.to_owned(), reason: error.to_string() };
+    let io = failed(path);
     let mut entries = Vec::new();
-    for entry in fs::read_dir(path).map_err(io)? {
-        entries.push(entry.map_err(io)?.file_name().to_string_lossy().into_owned());
+    for entry in fs::read_dir(path).map_err(&io)? {
+        entries.push(entry.map_err(&io)?.file_name().to_string_lossy().into_owned());
     }
     let versions = entries.iter().filter_map(|entry| entry.strip_prefix('v')?.parse::<u32>().ok());
     if let Some(found) = versions.max().filter(|found| *found > FORMAT) {
@@ -101,6 +116,9 @@ fn look(path: &Path) -> Result<(), OpenError> {
     }
     if entries.iter().any(|entry| entry == DATA) {
         return Ok(());
+    }
+    if entries.iter().any(|entry| entry == OLD) {
+        return Err(OpenError::OlderFormat { path: path.to_owned() });
     }
     let own = [LOCK, CREATING, LOST_AND_FOUND];
     match entries.into_iter().find(|entry| !own.contains(&entry.as_str())) {
@@ -111,10 +129,10 @@ fn look(path: &Path) -> Result<(), OpenError> {
 
 /// Takes the lock for as long as the file is open. The kernel gives it back when the process dies.
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let io = |error: io::Error| OpenError::Io { path: path.to_owned(), reason: error.to_string() };
+    let io = failed(path);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(path.join(LOCK)).map_err(io)?;
+    let mut file = options.open(path.join(LOCK)).map_err(&io)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -126,60 +144,34 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Err(TryLockError::Error(error)) => return Err(io(error)),
     }
     // Only for the other's error message.
-    file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
-    writeln!(file, "{}", std::process::id()).map_err(io)?;
+    file.set_len(0).and_then(|()| file.rewind()).map_err(&io)?;
+    writeln!(file, "{}", std::process::id()).map_err(&io)?;
     Ok(file)
 }
 
-/// Makes an empty store beside and moves it into place, so that half a store never looks like one.
-fn create(path: &Path, map_bytes: u64) -> Result<(), OpenError> {
-    let failed = |reason: String| OpenError::Io { path: path.to_owned(), reason };
+/// Makes a store beside, so that half a store never looks like one.
+pub(super) fn prepare(path: &Path, fill: impl FnOnce(&Directory) -> io::Result<()>) -> io::Result<()> {
     let creating = path.join(CREATING);
-    let prepare = || -> io::Result<[u8; 16]> {
-        if creating.exists() {
-            fs::remove_dir_all(&creating)?;
-        }
-        DirBuilder::new().mode(0o700).create(&creating)?;
-        let mut cluster = [0; 16];
-        getrandom::fill(&mut cluster).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(cluster)
-    };
-    let cluster = prepare().map_err(|error| failed(error.to_string()))?;
-    let meta: [(&[u8], &[u8]); 3] = [
-        (META_FORMAT, &FORMAT.to_be_bytes()),
-        (META_CLUSTER, &cluster),
-        (META_COMPACTED, &revisions::EMPTY.to_be_bytes()),
-    ];
-    lmdb::create(&creating, map_bytes, &meta).map_err(|error| failed(error.to_string()))?;
-    let publish = || -> io::Result<()> {
-        File::open(&creating)?.sync_all()?;
-        fs::rename(&creating, path.join(DATA))?;
-        File::open(path)?.sync_all()
-    };
-    publish().map_err(|error| failed(error.to_string()))
+    if creating.exists() {
+        fs::remove_dir_all(&creating)?;
+    }
+    DirBuilder::new().mode(0o700).create(&creating)?;
+    let disk = Directory(creating);
+    fill(&disk)?;
+    disk.sync_names()
 }
 
-/// Opens the environment, if its file is whole.
-fn open_data(path: &Path, file: &Path, map_bytes: u64, lock: File) -> Result<LmdbEngine, OpenError> {
-    let damaged = |reason: String| OpenError::Damaged { path: path.to_owned(), reason };
-    extent::check(file).map_err(|reason| damaged(format!("{FILE}: {reason}")))?;
-    LmdbEngine::open(file.parent().unwrap_or(path), map_bytes, lock).map_err(|error| match error {
-        EngineError::Damaged(reason) => damaged(format!("{FILE}: {reason}")),
-        error => OpenError::Io { path: path.to_owned(), reason: error.to_string() },
-    })
-}
-
-/// The meta table tells a store from another program's environment.
-fn check_meta(path: &Path, engine: &LmdbEngine) -> Result<(), OpenError> {
-    let damaged = |reason: String| OpenError::Damaged { path: path.to_owned(), reason };
-    let snapshot = engine.snapshot().map_err(|error| damaged(error.to_string()))?;
-    let format = snapshot.get(Table::Meta, META_FORMAT).map_err(|error| damaged(error.to_string()))?;
-    let format = format.and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?)));
-    match format {
-        Some(FORMAT) => Ok(()),
-        Some(found) if found > FORMAT => {
-            Err(OpenError::NewerFormat { path: path.to_owned(), found, known: FORMAT })
-        }
-        _ => Err(damaged("its format is not recorded".to_owned())),
+/// Moves what has been prepared into place, in exchange for the store that may be there, which is removed.
+pub(super) fn publish(path: &Path) -> io::Result<()> {
+    let (creating, data) = (path.join(CREATING), path.join(DATA));
+    if data.exists() {
+        renameat2(AT_FDCWD, &creating, AT_FDCWD, &data, RenameFlags::RENAME_EXCHANGE)?;
+    } else {
+        fs::rename(&creating, &data)?;
+    }
+    File::open(path)?.sync_all()?;
+    match creating.exists() {
+        true => fs::remove_dir_all(&creating),
+        false => Ok(()),
     }
 }

@@ -1,20 +1,36 @@
-//! The store that needs nothing installed: one LMDB file in a directory of its own.
+//! The store that needs nothing installed: a log of all writes and an index in memory (`docs/store.md`).
 //!
-//! One thread owns the write transactions. It takes what is waiting, carries all of it out in one transaction, each write's
-//! condition judged in order, syncs once, publishes the events to the [`Feed`] and then acknowledges (`writer.rs`). Reads
-//! work on LMDB's snapshots and wait for nobody.
+//! One thread writes. It takes what is waiting, judges each write's condition in order, appends what holds as one batch, syncs once,
+//! makes it visible, publishes the events to the [`Feed`] and acknowledges (`writer.rs`). Reads look up in the index where
+//! the bytes are, and read them without waiting for anybody. When more is on the disk than is needed, a thread writes all that is
+//! kept anew (`rewrite.rs`).
 
+mod base;
 mod directory;
-mod extent;
-mod lmdb;
+mod disk;
+mod index;
+mod load;
+mod log;
+mod memory;
+mod plan;
 mod queue;
+mod read;
+mod record;
+mod rewrite;
+mod segment;
+mod snapshot;
 mod watch;
 mod window;
 mod writer;
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,22 +39,31 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch as latest};
 
 use crate::driver::{Store, Watch};
 use crate::error::{CompactError, ReadError, WriteError};
 use crate::feed::Feed;
-use crate::revisions::{self, Engine, KEY_MAX, MemoryEngine, Snapshot};
-use crate::types::{Entry, ListOptions, Page, Write};
+use crate::types::{Entry, KEY_MAX, ListOptions, Page, Write};
 
 pub use directory::OpenError;
+use disk::Disk;
+use index::Index;
+use memory::MemoryDisk;
 use queue::{Job, Queue};
+pub use snapshot::{Restored, Snapshot, SnapshotError, restore};
+
+/// The version of the format this program writes.
+const FORMAT: u32 = 2;
+/// The revision of a store nothing was ever written to. Not 0, which means "any" to clients.
+const EMPTY: u64 = 1;
 
 /// How an embedded store behaves.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Bytes the store may use; puts beyond it are refused. Default 8 GiB.
+    /// Bytes that objects and their history may have; puts beyond it are refused. On the disk they may take up to three times as
+    /// much for a while. Default 8 GiB.
     pub quota_bytes: u64,
     /// A revision is compacted when it is older than this … Default 5 minutes.
     pub keep_for: Duration,
@@ -46,6 +71,8 @@ pub struct Options {
     pub keep_revisions: u64,
     /// Bytes an object may have. Default 1.5 MiB, as in etcd.
     pub object_bytes_max: usize,
+    /// When so many bytes on the disk are no longer needed, and more than those that are, what is kept is written anew. Default 64 MiB.
+    pub rewrite_bytes: u64,
 }
 
 impl Default for Options {
@@ -55,6 +82,7 @@ impl Default for Options {
             keep_for: Duration::from_secs(300),
             keep_revisions: 10_000,
             object_bytes_max: 3 << 19,
+            rewrite_bytes: 64 << 20,
         }
     }
 }
@@ -69,13 +97,17 @@ enum Health {
 
 /// What the threads and the readers of a store have in common.
 struct Shared {
-    engine: Arc<dyn Engine>,
+    disk: Arc<dyn Disk>,
+    cluster: [u8; 16],
+    index: RwLock<Index>,
     options: Options,
     queue: Queue,
     feed: Arc<Feed>,
+    /// The newest revision in `index`, known without its lock.
     revision: AtomicU64,
-    compacted: AtomicU64,
     health: latest::Sender<Health>,
+    /// Locked while the store is open; none if it is in memory.
+    _lock: Option<File>,
 }
 
 impl Shared {
@@ -114,32 +146,37 @@ impl Embedded {
     /// # Errors
     /// [`OpenError`], each of which names the path; nothing has been changed then.
     pub fn open(path: &Path, options: Options) -> Result<Embedded, OpenError> {
-        let engine = directory::open(path, &options)?;
-        Embedded::over(Arc::new(engine), options)
-            .map_err(|reason| OpenError::Damaged { path: path.to_owned(), reason: reason.to_string() })
+        let (disk, lock) = directory::open(path)?;
+        Embedded::over(disk, Some(lock), options).map_err(|error| match error {
+            ReadError::Io(reason) => OpenError::Io { path: path.to_owned(), reason },
+            ReadError::Damaged(reason) => OpenError::Damaged { path: path.to_owned(), reason },
+            error => OpenError::Damaged { path: path.to_owned(), reason: error.to_string() },
+        })
     }
 
     /// A store that is gone with the process, for tests.
     pub fn in_memory(options: Options) -> Embedded {
-        let opened = Embedded::over(Arc::new(MemoryEngine::default()), options);
-        opened.unwrap_or_else(|error| unreachable!("an empty memory engine answers: {error}"))
+        let disk = Arc::new(MemoryDisk::default());
+        let created = load::create(&*disk, [0; 16]).map_err(ReadError::from);
+        let opened = created.and_then(|()| Embedded::over(disk, None, options));
+        opened.unwrap_or_else(|error| unreachable!("memory takes everything: {error}"))
     }
 
-    fn over(engine: Arc<dyn Engine>, options: Options) -> Result<Embedded, ReadError> {
-        let snapshot = engine.snapshot()?;
-        let revision = revisions::newest(&*snapshot)?;
-        let compacted = revisions::compacted(&*snapshot)?;
-        drop(snapshot);
+    fn over(disk: Arc<dyn Disk>, lock: Option<File>, options: Options) -> Result<Embedded, ReadError> {
+        let (index, opened) = writer::Opened::split(load::load(&*disk)?);
+        let revision = index.revision();
         let shared = Arc::new(Shared {
-            engine,
+            disk,
+            cluster: opened.cluster,
+            index: RwLock::new(index),
             options,
             queue: Queue::new(),
             feed: Feed::new(revision),
             revision: AtomicU64::new(revision),
-            compacted: AtomicU64::new(compacted),
             health: latest::Sender::new(Health::Running),
+            _lock: lock,
         });
-        let threads = writer::start(&shared).map_err(|error| ReadError::Io(error.to_string()))?;
+        let threads = writer::start(&shared, opened).map_err(|error| ReadError::Io(error.to_string()))?;
         Ok(Embedded { shared, threads: Mutex::new(threads) })
     }
 
@@ -148,7 +185,7 @@ impl Embedded {
     /// # Errors
     /// [`ReadError::Damaged`] names what was found first.
     pub async fn verify(&self) -> Result<(), ReadError> {
-        self.read(|snapshot| Ok(revisions::verify(snapshot)?)).await
+        self.read(read::verify).await
     }
 
     /// Finishes the writes that wait, ends the watches and stops the threads; blocks for as long as a commit takes. The files are closed
@@ -171,10 +208,10 @@ impl Embedded {
     /// Runs a read on a thread that may block: a page that is not in memory has to come from the disk.
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&dyn Snapshot) -> Result<T, ReadError> + Send + 'static,
+        read: impl FnOnce(&RwLock<Index>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let engine = Arc::clone(&self.shared.engine);
-        let answer = tokio::task::spawn_blocking(move || read(&*engine.snapshot()?)).await;
+        let shared = Arc::clone(&self.shared);
+        let answer = tokio::task::spawn_blocking(move || read(&shared.index)).await;
         answer.map_err(|panic| ReadError::Io(panic.to_string()))?
     }
 
@@ -212,12 +249,12 @@ impl Store for Embedded {
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, ReadError> {
         let key = key.to_owned();
-        self.read(move |snapshot| revisions::get(snapshot, &key)).await
+        self.read(move |index| read::get(index, &key)).await
     }
 
     async fn list(&self, scope: &str, options: ListOptions) -> Result<Page, ReadError> {
         let scope = scope.to_owned();
-        self.read(move |snapshot| revisions::list(snapshot, &scope, &options)).await
+        self.read(move |index| read::list(index, &scope, &options)).await
     }
 
     async fn watch(&self, scope: &str, after: u64) -> Result<Watch, ReadError> {
@@ -229,7 +266,7 @@ impl Store for Embedded {
     }
 
     fn compacted(&self) -> u64 {
-        self.shared.compacted.load(Ordering::Acquire)
+        self.shared.index.read().compacted()
     }
 
     async fn compact(&self, before: u64) -> Result<(), CompactError> {

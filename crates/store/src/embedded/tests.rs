@@ -1,12 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs;
 
 use super::*;
 use crate::conformance::{self, delete, object, put};
-use crate::revisions::{Batch, EngineError, Record, Table, Visit};
 use crate::{Expect, Update, WatchError};
 
 fn small() -> Options {
@@ -17,12 +14,13 @@ fn open(path: &Path) -> Embedded {
     Embedded::open(path, small()).unwrap()
 }
 
+/// The first file of the log.
 fn data(path: &Path) -> std::path::PathBuf {
-    path.join("v1/data.mdb")
+    path.join("v2").join(log::name(1))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lmdb_conforms() {
+async fn files_conform() {
     let directory = tempfile::tempdir().unwrap();
     let next = std::cell::Cell::new(0);
     conformance::run(|| {
@@ -85,31 +83,28 @@ async fn a_foreign_directory_is_left_alone() {
 }
 
 #[tokio::test]
-async fn another_programs_environment_is_not_a_store() {
+async fn an_older_format_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    drop(open(directory.path()));
-    fs::remove_dir_all(directory.path().join("v1")).unwrap();
     fs::create_dir(directory.path().join("v1")).unwrap();
-    lmdb::create(&directory.path().join("v1"), 1 << 30, &[]).unwrap();
     let error = Embedded::open(directory.path(), small()).err().unwrap();
-    assert!(matches!(&error, OpenError::Damaged { .. }), "{error}");
+    assert!(matches!(error, OpenError::OlderFormat { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_newer_format_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()));
-    fs::create_dir(directory.path().join("v2")).unwrap();
+    fs::create_dir(directory.path().join("v3")).unwrap();
     let error = Embedded::open(directory.path(), small()).err().unwrap();
-    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 3, known: 2, .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_creation_that_was_cut_short_is_repeated() {
     let directory = tempfile::tempdir().unwrap();
-    let half = directory.path().join("v1.creating");
+    let half = directory.path().join("v2.creating");
     fs::create_dir(&half).unwrap();
-    fs::write(half.join("data.mdb"), "half").unwrap();
+    fs::write(half.join(log::name(1)), "half").unwrap();
     open(directory.path());
     assert!(!half.exists());
 }
@@ -141,47 +136,12 @@ async fn a_damaged_file_is_said_and_not_changed() {
     check(b"hello", "another file");
     check(&whole[..5_000], "cut in the header");
     check(&whole[..whole.len() / 2], "cut in half");
-    check(&[&[0; 8_192], &whole[8_192..]].concat(), "a header of zeros");
+    check(&[&[0; 512], &whole[512..]].concat(), "a header of zeros");
+    check(&[&whole[..512], &[0; 4_096], &whole[4_608..]].concat(), "a page of zeros");
     fs::remove_file(&file).unwrap();
     assert!(matches!(Embedded::open(directory.path(), small()).err().unwrap(), OpenError::Damaged { .. }));
     fs::write(&file, &whole).unwrap();
     open(directory.path()).verify().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_file_that_only_lacks_free_pages_is_whole() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path());
-    for number in 0..200 {
-        store.write(put(format!("/{number}"), Expect::Any, "x".repeat(9_000))).await.unwrap();
-    }
-    for number in 0..200 {
-        store.write(delete(format!("/{number}"), Expect::Any)).await.unwrap();
-    }
-    store.compact(store.revision()).await.unwrap();
-    // Twice, so that what the compaction freed is listed, and near the front of the file.
-    for _ in 0..4 {
-        store.write(put("/kept", Expect::Any, 1)).await.unwrap();
-    }
-    drop(store);
-    let file = data(directory.path());
-    let length = fs::metadata(&file).unwrap().len();
-    let whole = fs::read(&file).unwrap();
-    let mut sound = length;
-    while sound > 8_192 {
-        OpenOptions::new().write(true).open(&file).unwrap().set_len(sound - 4_096).unwrap();
-        if extent::check(&file).is_err() {
-            break;
-        }
-        sound -= 4_096;
-    }
-    fs::write(&file, &whole[..sound as usize]).unwrap();
-    assert!(sound < length, "nothing at the end is free");
-    let store = open(directory.path());
-    store.verify().await.unwrap();
-    assert!(store.get("/kept").await.unwrap().is_some());
-    store.write(put("/more", Expect::Any, "y".repeat(100_000))).await.unwrap();
-    store.verify().await.unwrap();
 }
 
 #[tokio::test]
@@ -190,12 +150,11 @@ async fn a_changed_byte_in_an_object_is_said() {
     let file = data(directory.path());
     let bytes = fs::read(&file).unwrap();
     let needle = b"xxxxxxxxxxxxxxxx";
-    let at = bytes.windows(needle.len()).rposition(|window| window == needle).unwrap();
-    // Every copy, as the last one in the file need not be the newest.
-    let changed = OpenOptions::new().write(true).open(&file).unwrap();
-    for at in (0..=at).filter(|at| bytes[*at..].starts_with(needle)).step_by(500) {
-        changed.write_all_at(b"y", at as u64).unwrap();
-    }
+    let mut changed = bytes.clone();
+    let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
+    // In every object.
+    places.iter().step_by(500).for_each(|at| changed[*at] = b'y');
+    fs::write(&file, changed).unwrap();
     let store = open(directory.path());
     assert!(matches!(store.verify().await, Err(ReadError::Damaged(_))));
     let page = store.list("", ListOptions::default()).await;
@@ -210,7 +169,8 @@ async fn a_changed_byte_in_an_object_is_said() {
 #[tokio::test]
 async fn the_quota_refuses_puts_and_compaction_makes_room() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { quota_bytes: 4 << 20, keep_revisions: 5, ..Options::default() };
+    let options =
+        Options { quota_bytes: 4 << 20, keep_revisions: 5, rewrite_bytes: 1 << 20, ..Options::default() };
     let store = Embedded::open(directory.path(), options.clone()).unwrap();
     let big = "x".repeat(100_000);
     let mut written = 0;
@@ -229,11 +189,40 @@ async fn the_quota_refuses_puts_and_compaction_makes_room() {
     store.write(delete("/a", Expect::Any)).await.unwrap();
     let too_large = store.write(put("/a", Expect::Any, "x".repeat(2 << 20))).await;
     assert!(matches!(too_large, Err(WriteError::TooLarge { .. })));
+}
+
+/// Bytes of all files.
+fn on_disk(disk: &MemoryDisk) -> u64 {
+    let names = disk.list().unwrap();
+    // One may be removed meanwhile.
+    names.iter().filter_map(|name| disk.open(name).ok()?.length().ok()).sum()
+}
+
+#[tokio::test]
+async fn the_disk_gets_its_space_back_while_writes_go_on() {
+    let options = Options {
+        keep_for: Duration::ZERO,
+        keep_revisions: 20,
+        rewrite_bytes: 1 << 20,
+        ..Options::default()
+    };
+    let disk = Arc::new(MemoryDisk::default());
+    load::create(&*disk, [1; 16]).unwrap();
+    let store = Embedded::over(disk.clone(), None, options.clone()).unwrap();
+    let kept = store.write(put("/kept", Expect::Absent, 1)).await.unwrap();
+    let (value, mut greatest) = ("x".repeat(50_000), 0);
+    // 100 MB in all.
+    for _ in 0..2_000 {
+        store.write(put("/a", Expect::Any, &value)).await.unwrap();
+        greatest = greatest.max(on_disk(&disk));
+    }
+    // A segment of 16 MiB, the next one, and what waits for the rewriting.
+    assert!(greatest < 80 << 20, "{greatest} bytes at one time");
     drop(store);
-    assert!(
-        fs::metadata(data(directory.path())).unwrap().len() < 8 << 20,
-        "the file does not grow without bound"
-    );
+    let store = Embedded::over(disk, None, options).unwrap();
+    assert_eq!(store.get("/kept").await, Ok(Some(kept)));
+    assert_eq!(store.get("/a").await.unwrap().unwrap().revision, 2_002);
+    store.verify().await.unwrap();
 }
 
 #[tokio::test]
@@ -276,86 +265,97 @@ async fn closing_ends_watches_and_refuses_writes() {
     assert_eq!(store.compact(1).await, Err(CompactError::Closed));
 }
 
-/// An engine whose commits fail when told to.
-#[derive(Default)]
-struct Breaking {
-    engine: MemoryEngine,
-    broken: Arc<AtomicBool>,
-}
+#[tokio::test]
+async fn a_snapshot_is_restored_with_later_revisions() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("snapshot");
+    let store = open(&directory.path().join("one"));
+    let writes =
+        (0..3_000).map(|number| store.write(put(format!("/kept/{number:04}"), Expect::Absent, number)));
+    let kept: Vec<_> = futures::future::join_all(writes).await;
+    let mut kept: Vec<_> = kept.into_iter().map(Result::unwrap).collect();
+    store.write(delete("/kept/0000", Expect::Any)).await.unwrap();
+    kept.remove(0);
+    let snapshot = store.snapshot(&file).unwrap();
+    assert_eq!((snapshot.revision, snapshot.objects), (3_002, 2_999));
+    assert_eq!(snapshot.bytes, fs::metadata(&file).unwrap().len());
+    let again = store.snapshot(&file).unwrap_err();
+    assert!(matches!(again, SnapshotError::Exists(_)), "{again}");
+    let in_use = restore(&file, &directory.path().join("one")).unwrap_err();
+    assert!(matches!(in_use, SnapshotError::Open(OpenError::InUse { .. })), "{in_use}");
+    store.write(delete("/kept/0001", Expect::Any)).await.unwrap();
+    drop(store);
 
-struct BreakingBatch<'a>(Box<dyn Batch + 'a>, &'a AtomicBool);
-
-impl Engine for Breaking {
-    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, EngineError> {
-        self.engine.snapshot()
-    }
-
-    fn batch(&self) -> Result<Box<dyn Batch + '_>, EngineError> {
-        Ok(Box::new(BreakingBatch(self.engine.batch()?, &self.broken)))
-    }
-}
-
-impl Snapshot for BreakingBatch<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, EngineError> {
-        self.0.get(table, key)
-    }
-
-    fn before(&self, table: Table, key: &[u8]) -> Result<Option<Record<'_>>, EngineError> {
-        self.0.before(table, key)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Visit,
-    ) -> Result<(), EngineError> {
-        self.0.scan(table, from, visit)
-    }
-}
-
-impl Batch for BreakingBatch<'_> {
-    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), EngineError> {
-        self.0.put(table, key, value)
-    }
-
-    fn append(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), EngineError> {
-        self.0.append(table, key, value)
-    }
-
-    fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), EngineError> {
-        self.0.delete(table, key)
-    }
-
-    fn used(&self) -> Result<u64, EngineError> {
-        self.0.used()
-    }
-
-    fn commit(self: Box<Self>) -> Result<(), EngineError> {
-        match self.1.load(Ordering::Relaxed) {
-            true => Err(EngineError::Io("the disk is on fire".to_owned())),
-            false => self.0.commit(),
-        }
+    for name in ["two", "one"] {
+        let path = directory.path().join(name);
+        let restored = restore(&file, &path).unwrap();
+        assert_eq!((restored.taken_at, restored.objects), (3_002, 2_999));
+        let store = open(&path);
+        assert_eq!((store.revision(), store.compacted()), (restored.revision, restored.revision));
+        assert!(restored.revision > 1_000_000_000);
+        assert_eq!(store.list("", ListOptions::default()).await.unwrap().entries, kept);
+        // Who saw the deletion after the snapshot must not wait for what follows it.
+        let oldest = restored.revision;
+        assert_eq!(store.watch("", 3_003).await.err(), Some(ReadError::Compacted { oldest }));
+        let next = store.write(put("/new", Expect::Absent, 1)).await.unwrap();
+        assert_eq!(next.revision, restored.revision + 1);
+        drop(store);
+        let store = open(&path);
+        assert_eq!(store.get("/new").await, Ok(Some(next)));
+        store.verify().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_failed_commit_poisons_the_store() {
-    let engine = Breaking::default();
-    let broken = Arc::clone(&engine.broken);
-    let store = Arc::new(Embedded::over(Arc::new(engine), Options::default()).unwrap());
-    let kept = store.write(put("/a", Expect::Any, 1)).await.unwrap();
-    broken.store(true, Ordering::Relaxed);
-    let burnt = |result: Result<Entry, WriteError>| match result {
-        Err(WriteError::Poisoned(reason)) => assert_eq!(reason, "the disk is on fire"),
-        other => panic!("{other:?}"),
-    };
-    let writes = (0..8).map(|number| store.write(put("/a", Expect::Any, number)));
-    futures::future::join_all(writes).await.into_iter().for_each(burnt);
-    broken.store(false, Ordering::Relaxed);
-    burnt(store.write(put("/b", Expect::Any, 1)).await);
-    assert!(matches!(store.compact(1).await, Err(CompactError::Poisoned(_))));
-    assert_eq!(store.failed().await, "the disk is on fire");
-    assert_eq!(store.get("/a").await, Ok(Some(kept)), "reads go on");
-    assert_eq!(store.revision(), 2);
+async fn a_damaged_snapshot_is_refused_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, path) = (directory.path().join("snapshot"), directory.path().join("store"));
+    let store = open(&path);
+    let kept = store.write(put("/a", Expect::Absent, 1)).await.unwrap();
+    store.snapshot(&file).unwrap();
+    drop(store);
+    let whole = fs::read(&file).unwrap();
+    for at in 0..whole.len() {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        for bytes in [&changed, &whole[..at]] {
+            fs::write(&file, bytes).unwrap();
+            let error = restore(&file, &path).unwrap_err();
+            assert!(matches!(error, SnapshotError::NotASnapshot { .. }), "byte {at}: {error}");
+        }
+    }
+    fs::remove_file(&file).unwrap();
+    assert!(matches!(restore(&file, &path).unwrap_err(), SnapshotError::File { .. }));
+    assert_eq!(open(&path).get("/a").await, Ok(Some(kept)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_a_busy_store_is_one_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { keep_for: Duration::ZERO, keep_revisions: 5, ..Options::default() };
+    let store = Arc::new(Embedded::open(&directory.path().join("one"), options).unwrap());
+    let writers = (0..4).map(|writer| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            for number in 0..500 {
+                store.write(put(format!("/{writer}/{}", number % 50), Expect::Any, number)).await.unwrap();
+            }
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    for number in 0..5 {
+        let file = directory.path().join(format!("snapshot-{number}"));
+        let (source, to) = (Arc::clone(&store), file.clone());
+        let snapshot = tokio::task::spawn_blocking(move || source.snapshot(&to)).await.unwrap().unwrap();
+        let path = directory.path().join(format!("restored-{number}"));
+        restore(&file, &path).unwrap();
+        let entries = open(&path).list("", ListOptions::default()).await.unwrap().entries;
+        // Each key is written anew after 200 writes: its state is not older than that, nor newer than the snapshot.
+        assert!(entries.iter().all(|entry| entry.revision <= snapshot.revision), "{number}");
+        let newest = entries.iter().map(|entry| entry.revision).max().unwrap_or(EMPTY);
+        assert_eq!(newest, snapshot.revision, "{number}");
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
 }

@@ -7,12 +7,12 @@ use futures::Stream;
 
 use crate::driver::Update;
 use crate::error::{ReadError, WatchError};
-use crate::revisions::{self, Events};
 use crate::types::Event;
 
 use super::Shared;
+use super::read::{self, Events};
 
-/// Records of the log looked at in one go.
+/// Writes looked at in one go.
 const RECORDS: usize = 512;
 
 struct Reader {
@@ -64,8 +64,8 @@ impl Reader {
     }
 
     async fn read(&mut self) -> Result<(), ReadError> {
-        let (engine, scope, after) = (Arc::clone(&self.shared.engine), self.scope.clone(), self.until);
-        let read = move || revisions::events(&*engine.snapshot()?, &scope, after, RECORDS);
+        let (shared, scope, after) = (Arc::clone(&self.shared), self.scope.clone(), self.until);
+        let read = move || read::events(&shared.index, &scope, after, RECORDS);
         let answer = tokio::task::spawn_blocking(read).await;
         let Events { events, until } = answer.map_err(|panic| ReadError::Io(panic.to_string()))??;
         self.events = events.into();

@@ -1,36 +1,45 @@
-//! The thread that owns the write transactions, and the one that feeds the caches.
+//! The thread that writes, and the one that feeds the caches.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::error::{ReadError, WriteError};
-use crate::revisions::{self, Applied, Batch as Transaction, EngineError, Refused};
+use crate::error::WriteError;
 use crate::types::Write;
 
-use super::Shared;
+use super::index::{Logged, Place, Version};
+use super::load::{Base, Loaded, Sealed};
+use super::log::{self, Log, Segment};
+use super::plan::{Applied, Plan, Planned};
 use super::queue::{Batch, Job, WriteReply};
+use super::rewrite::{Rewriting, Rewritten};
+use super::segment::{Draft, START};
 use super::window::Window;
+use super::{Health, Shared, base};
 
 /// Committed batches that may wait for the feed; then the writer waits.
 const UNFED_MAX: usize = 64;
-/// A transaction that only compacts looks at so many records: some milliseconds.
-const COMPACT_ALONE: usize = 512;
-/// A transaction with writes compacts this many records on top, twice as many as it writes at least, so that
-/// compaction keeps up without syncs of its own.
+/// So many writes are compacted at a time when nothing else is to be done: about a millisecond.
+const COMPACT_ALONE: usize = 4_096;
+/// So many are compacted beside a commit, and twice as many as it writes at least, so that compaction keeps up.
 const COMPACT_ALONG: usize = 64;
+/// When history takes more than this, age no longer protects it.
+const HISTORY_BYTES_MAX: u64 = 256 << 20;
+/// How soon it is noticed that a base has been rewritten.
+const REWRITE_POLL: Duration = Duration::from_millis(50);
 
 /// Starts both threads.
-pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
+pub(super) fn start(shared: &Arc<Shared>, loaded: Opened) -> io::Result<Vec<JoinHandle<()>>> {
     let (committed, unfed) = sync_channel(UNFED_MAX);
     let fed = Arc::clone(shared);
     let feeder = thread::Builder::new().name("store-feed".into()).spawn(move || feed(&fed, &unfed))?;
     let window = Window::new(shared.options.keep_for, shared.options.keep_revisions);
+    let compacted = shared.index.read().compacted();
     let mut writer = Writer {
         shared: Arc::clone(shared),
         committed,
@@ -38,10 +47,34 @@ pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
         sampled: None,
         target: 0,
         compactions: Vec::new(),
-        compacting: true,
+        recorded: compacted,
+        buffer: Vec::new(),
+        base: loaded.base,
+        sealed: loaded.sealed,
+        log: Log::new(Arc::clone(&shared.disk), loaded.current),
+        current_file: loaded.current_file,
+        rewriting: None,
+        rewrite_from: shared.options.rewrite_bytes,
     };
     let writer = thread::Builder::new().name("store-write".into()).spawn(move || writer.run())?;
     Ok(vec![writer, feeder])
+}
+
+/// What the writer takes over from opening.
+pub(super) struct Opened {
+    pub(super) cluster: [u8; 16],
+    base: Base,
+    sealed: Vec<Sealed>,
+    current: Segment,
+    current_file: u32,
+}
+
+impl Opened {
+    /// Leaves the index to the readers.
+    pub(super) fn split(loaded: Loaded) -> (super::Index, Opened) {
+        let Loaded { cluster, index, base, sealed, current, current_file } = loaded;
+        (index, Opened { cluster, base, sealed, current, current_file })
+    }
 }
 
 /// Ends the store if its thread panics.
@@ -73,37 +106,58 @@ struct Writer {
     target: u64,
     /// Who waits for a compaction.
     compactions: Vec<(u64, oneshot::Sender<()>)>,
-    /// Off once a compaction has found damage: what is damaged should not be made less.
-    compacting: bool,
+    /// The compaction that the newest batch on disk tells.
+    recorded: u64,
+    /// Used for one batch after the other.
+    buffer: Vec<u8>,
+    base: Base,
+    /// Segments before the current one.
+    sealed: Vec<Sealed>,
+    log: Log,
+    /// The current segment's number in the index.
+    current_file: u32,
+    rewriting: Option<Rewriting>,
+    /// With so many bytes that are no longer needed on disk, the base is rewritten; more after a failure.
+    rewrite_from: u64,
 }
 
-/// What a transaction is to do and the answers to it, in the same order.
+/// What a batch is to do.
 type Writes = Vec<(Write, WriteReply)>;
-type Outcomes = Vec<Result<Applied, WriteError>>;
 
 impl Writer {
     fn run(&mut self) {
         let shared = Arc::clone(&self.shared);
         let _guard = PoisonOnPanic(&shared, "the thread that writes has panicked");
+        // A crash may have come between a new base and this.
+        self.remove_passed();
         loop {
             self.sample();
-            let busy = self.behind();
-            let patience = if busy { std::time::Duration::ZERO } else { self.window.interval() };
-            let writes = match shared.queue.take(patience) {
-                Batch::Jobs(jobs) => self.sort(jobs),
-                Batch::Idle => Vec::new(),
-                Batch::Closed => return,
-            };
-            if !writes.is_empty() || self.behind() {
-                self.commit(writes);
+            match shared.queue.take(self.patience()) {
+                Batch::Jobs(jobs) => {
+                    let writes = self.sort(jobs);
+                    self.commit(writes);
+                }
+                Batch::Idle => self.compact(COMPACT_ALONE),
+                Batch::Closed => break,
             }
             self.answer_compactions();
+            self.tidy();
+        }
+        self.close();
+    }
+
+    fn patience(&self) -> Duration {
+        match (self.behind(), &self.rewriting) {
+            (true, _) => Duration::ZERO,
+            (false, Some(_)) => REWRITE_POLL,
+            (false, None) => self.window.interval(),
         }
     }
 
     /// Whether there is something to compact.
     fn behind(&self) -> bool {
-        self.compacting && self.target > self.shared.compacted.load(Ordering::Relaxed)
+        let index = self.shared.index.read();
+        self.target.min(index.limit()) > index.compacted()
     }
 
     fn sample(&mut self) {
@@ -112,10 +166,10 @@ impl Writer {
             return;
         }
         self.sampled = Some(now);
-        let used = self.shared.engine.batch().and_then(|transaction| transaction.used()).unwrap_or(0);
-        let newest = self.shared.revision.load(Ordering::Relaxed);
-        let target = self.window.sample(now, newest, used > self.shared.options.quota_bytes / 2);
-        self.target = self.target.max(target);
+        let index = self.shared.index.read();
+        let short = index.kept_bytes() > self.shared.options.quota_bytes / 2;
+        let pressure = short || index.history_bytes() > HISTORY_BYTES_MAX;
+        self.target = self.target.max(self.window.sample(now, index.revision(), pressure));
     }
 
     fn sort(&mut self, jobs: Vec<Job>) -> Writes {
@@ -132,99 +186,180 @@ impl Writer {
         writes
     }
 
-    /// One transaction: compaction, writes, sync, feed, answers.
-    fn commit(&mut self, writes: Writes) {
-        let mut outcomes = match self.transact(&writes) {
-            Ok(outcomes) => outcomes,
-            Err(EngineError::Full) => self.refuse_full(&writes),
-            Err(error) => {
-                self.shared.poison(&error.to_string());
-                writes.iter().map(|_| Err(self.shared.refusal())).collect()
-            }
-        };
-        let applied: Vec<Applied> =
-            outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).cloned().collect();
-        if let Some(last) = applied.last() {
-            // Before the acknowledgements: who is told of a write must find its revision reached.
-            self.shared.revision.store(last.entry.revision, Ordering::Release);
-            if self.committed.send(applied).is_err() {
-                self.shared.poison("the thread that feeds the caches has ended");
-                outcomes = writes.iter().map(|_| Err(self.shared.refusal())).collect();
-            }
-        }
-        for ((_, reply), outcome) in writes.into_iter().zip(outcomes) {
-            // Nobody waits any more: the write has happened all the same.
-            let _ = reply.send(outcome.map(|applied| applied.entry));
-        }
-    }
-
-    fn transact(&mut self, writes: &Writes) -> Result<Outcomes, EngineError> {
-        let shared = Arc::clone(&self.shared);
-        let mut transaction = shared.engine.batch()?;
-        let mut compacted = None;
+    fn compact(&mut self, writes: usize) {
         if self.behind() {
-            let records = if writes.is_empty() { COMPACT_ALONE } else { COMPACT_ALONG.max(writes.len() * 2) };
-            match revisions::compact(&mut *transaction, self.target, records) {
-                Ok(reached) => compacted = Some(reached),
-                Err(error) => {
-                    tracing::error!(%error, "compaction is off: the store cannot be compacted");
-                    self.compacting = false;
-                    drop(transaction);
-                    transaction = shared.engine.batch()?;
-                }
-            }
+            self.shared.index.write().compact(self.target, writes);
         }
-        let outcomes = self.apply(&mut *transaction, writes)?;
-        if compacted.is_some() || outcomes.iter().any(Result::is_ok) {
-            transaction.commit()?;
-        }
-        if let Some(reached) = compacted {
-            shared.compacted.store(reached, Ordering::Release);
-        }
-        Ok(outcomes)
     }
 
-    fn apply(&self, transaction: &mut dyn Transaction, writes: &Writes) -> Result<Outcomes, EngineError> {
-        let quota = self.shared.options.quota_bytes;
-        let mut used = transaction.used()?;
-        let mut revision = self.shared.revision.load(Ordering::Relaxed);
-        let mut outcomes = Vec::with_capacity(writes.len());
-        for (write, _) in writes {
-            if let Write::Put { key, draft, .. } = write {
-                let more = (key.len() * 2 + draft.bytes.len()) as u64;
-                if used + more > quota {
-                    outcomes.push(Err(WriteError::QuotaExceeded { used, quota }));
-                    continue;
-                }
-                used += more;
-            }
-            outcomes.push(match revisions::apply(transaction, write, revision + 1) {
-                Ok(applied) => {
-                    revision += 1;
-                    Ok(applied)
-                }
-                Err(Refused::Conflict(current)) => Err(WriteError::Conflict { current }),
-                Err(Refused::Unreadable(error)) => Err(WriteError::Unreadable(ReadError::from(error))),
-                Err(Refused::Engine(error)) => return Err(error),
-            });
+    /// One batch: judge, write, sync, feed, answer.
+    fn commit(&mut self, writes: Writes) {
+        let shared = Arc::clone(&self.shared);
+        let (outcomes, draft, planned) = {
+            let index = shared.index.read();
+            let buffer = std::mem::take(&mut self.buffer);
+            let mut plan = Plan::new(&index, shared.options.quota_bytes, buffer);
+            let outcomes: Vec<_> = writes.iter().map(|(write, _)| plan.add(write)).collect();
+            (outcomes, plan.draft, plan.planned)
+        };
+        let applied: Vec<Applied> = planned.iter().map(|planned| planned.applied.clone()).collect();
+        let written = self.write(draft, planned);
+        for ((_, reply), outcome) in writes.into_iter().zip(outcomes) {
+            let answer = match (outcome, &written) {
+                (Err(refused), _) => Err(refused),
+                (Ok(at), Ok(())) => Ok(applied[at].entry.clone()),
+                (Ok(_), Err(NotWritten::NoRoom(reason))) => Err(WriteError::DiskFull(reason.clone())),
+                (Ok(_), Err(NotWritten::Poisoned)) => Err(shared.refusal()),
+            };
+            // Nobody waits any more: the write has happened all the same.
+            let _ = reply.send(answer);
         }
-        Ok(outcomes)
+        self.compact(COMPACT_ALONG.max(applied.len() * 2));
     }
 
-    /// The engine had no room although the quota was not reached: readers hold much of what was freed.
-    fn refuse_full(&self, writes: &Writes) -> Outcomes {
-        let quota = self.shared.options.quota_bytes;
-        writes.iter().map(|_| Err(WriteError::QuotaExceeded { used: quota, quota })).collect()
+    /// Makes what is planned durable, then visible.
+    fn write(&mut self, draft: Draft, planned: Vec<Planned>) -> Result<(), NotWritten> {
+        let Some(newest) = planned.last().map(|planned| planned.logged.version.revision) else {
+            return Ok(());
+        };
+        match self.log.room(draft.length()) {
+            Ok(None) => {}
+            Ok(Some(full)) => self.seal(full),
+            Err(error) => return Err(NotWritten::NoRoom(error.to_string())),
+        }
+        let at = self.log.current().at;
+        self.append(draft).map_err(|error| {
+            self.shared.poison(&error.to_string());
+            NotWritten::Poisoned
+        })?;
+        let mut applied = Vec::with_capacity(planned.len());
+        let mut index = self.shared.index.write();
+        for Planned { applied: done, logged: Logged { key, version, previous } } in planned {
+            let place = Place { file: self.current_file, at: at + version.place.at, ..version.place };
+            index.append(Logged { key, version: Version { place, ..version }, previous });
+            applied.push(done);
+        }
+        drop(index);
+        // Before the acknowledgements: who is told of a write must find its revision reached.
+        self.shared.revision.store(newest, Ordering::Release);
+        self.committed.send(applied).map_err(|_| {
+            self.shared.poison("the thread that feeds the caches has ended");
+            NotWritten::Poisoned
+        })
+    }
+
+    fn append(&mut self, draft: Draft) -> io::Result<()> {
+        let compacted = self.shared.index.read().compacted();
+        let batch = draft.finish(self.log.current().header.salt, compacted);
+        let appended = self.log.append(&batch);
+        self.recorded = compacted;
+        self.buffer = batch;
+        appended
+    }
+
+    /// Goes on in the segment that is now the current one.
+    fn seal(&mut self, full: Segment) {
+        let mut index = self.shared.index.write();
+        let file =
+            std::mem::replace(&mut self.current_file, index.open(Arc::clone(&self.log.current().file)));
+        let (name, bytes) = (log::name(full.number), full.at - START);
+        self.sealed.push(Sealed { name, file, last: index.revision(), bytes });
     }
 
     fn answer_compactions(&mut self) {
-        let compacted = self.shared.compacted.load(Ordering::Relaxed);
-        if !self.compacting {
-            self.compactions.clear();
+        if self.compactions.is_empty() {
+            return;
         }
+        let compacted = self.shared.index.read().compacted();
         for (before, reply) in self.compactions.extract_if(.., |(before, _)| *before <= compacted) {
             tracing::debug!(before, "compacted");
             let _ = reply.send(());
         }
     }
+
+    /// Rewrites the base when more than half of the disk's space is for nothing.
+    fn tidy(&mut self) {
+        if *self.shared.health.borrow() != Health::Running {
+            return;
+        }
+        if self.rewriting.as_ref().is_some_and(Rewriting::is_finished) {
+            match self.rewriting.take().map(Rewriting::join) {
+                Some(Ok(rewritten)) => self.replace_base(rewritten),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "the space of what was compacted cannot be made free");
+                    self.rewrite_from = self.unneeded().saturating_add(self.shared.options.rewrite_bytes);
+                }
+                None => {}
+            }
+        }
+        let kept = self.shared.index.read().kept_bytes();
+        let due = self.unneeded() > kept.max(self.rewrite_from);
+        if due && self.rewriting.is_none() && self.shared.index.read().compacted() > self.base.revision {
+            self.rewriting = Rewriting::start(&self.shared).ok();
+        }
+    }
+
+    /// Bytes on disk of records that are not kept.
+    fn unneeded(&self) -> u64 {
+        let sealed: u64 = self.sealed.iter().map(|sealed| sealed.bytes).sum();
+        let all = self.base.bytes + sealed + self.log.current().at - START;
+        all.saturating_sub(self.shared.index.read().kept_bytes())
+    }
+
+    fn replace_base(&mut self, rewritten: Rewritten) {
+        let shared = Arc::clone(&self.shared);
+        let header = rewritten.header;
+        let file = rewritten.take_over(&shared.index);
+        let new = Base { file, revision: header.revision, bytes: header.bytes };
+        let old = std::mem::replace(&mut self.base, new);
+        self.remove(old.file, &base::name(old.revision));
+        self.remove_passed();
+        self.rewrite_from = shared.options.rewrite_bytes;
+        tracing::debug!(revision = header.revision, bytes = header.bytes, "the base has been rewritten");
+    }
+
+    /// Removes the segments of which the base has everything.
+    fn remove_passed(&mut self) {
+        let revision = self.base.revision;
+        let passed: Vec<_> = self.sealed.extract_if(.., |sealed| sealed.last <= revision).collect();
+        passed.iter().for_each(|sealed| self.remove(sealed.file, &sealed.name));
+    }
+
+    fn remove(&self, file: u32, name: &str) {
+        self.shared.index.write().close(file);
+        if let Err(error) = self.shared.disk.remove(name) {
+            // The next open tries again.
+            tracing::warn!(%error, name, "a file that is no longer needed cannot be removed");
+        }
+    }
+
+    /// Notes how far compaction has come.
+    fn close(&mut self) {
+        if let Some(rewriting) = self.rewriting.take() {
+            // It is given up, unless it was complete already.
+            let _ = rewriting.join();
+        }
+        let (revision, compacted) = {
+            let index = self.shared.index.read();
+            (index.revision(), index.compacted())
+        };
+        let closed = *self.shared.health.borrow() == Health::Closed;
+        let draft = Draft::new(Vec::new(), revision);
+        let fits = self.log.current().at + draft.length() as u64 <= self.log.current().header.length;
+        if closed
+            && fits
+            && compacted != self.recorded
+            && let Err(error) = self.append(draft)
+        {
+            tracing::warn!(%error, "what was compacted since the last write can be read again");
+        }
+    }
+}
+
+/// Why a batch was not written.
+enum NotWritten {
+    /// Nothing was tried.
+    NoRoom(String),
+    /// It is not known what is on disk.
+    Poisoned,
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::error::{ReadError, WriteError};
-use crate::revisions::KEY_MAX;
+use crate::types::KEY_MAX;
 use crate::types::{Draft, Entry, Expect, Write};
 
 use super::client::Repeat;
