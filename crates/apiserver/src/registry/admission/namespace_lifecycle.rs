@@ -5,6 +5,7 @@ use machinery::status::Status;
 use serde_json::Value;
 
 use super::{AdmissionContext, Operation, Plugin};
+use crate::registry::CachedObject;
 
 /// Namespaces that may not be deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
@@ -25,7 +26,9 @@ impl Plugin for NamespaceLifecycle {
         let Some(namespace) = find(context).await? else {
             return Err(Status::not_found("", "namespaces", context.namespace));
         };
-        if context.operation == Operation::Create && is_terminating(&namespace) {
+        if context.operation == Operation::Create
+            && namespace.meta.field("status.phase") == Some("Terminating")
+        {
             let name = context.namespace;
             let why =
                 format!("unable to create new content in namespace {name} because it is being terminated");
@@ -48,16 +51,11 @@ impl Plugin for NamespaceLifecycle {
 }
 
 /// The namespace, waiting for the cache when it seems not to be there.
-async fn find(context: &AdmissionContext<'_>) -> Result<Option<Value>, Status> {
+async fn find(context: &AdmissionContext<'_>) -> Result<Option<CachedObject>, Status> {
     let registry = context.registry;
-    if let Some(found) = registry.object_value("", "namespaces", "", context.namespace) {
+    if let Some(found) = registry.object("", "namespaces", "", context.namespace) {
         return Ok(Some(found));
     }
     registry.fresh().await?;
-    Ok(registry.object_value("", "namespaces", "", context.namespace))
-}
-
-fn is_terminating(namespace: &Value) -> bool {
-    namespace.pointer("/status/phase").and_then(Value::as_str) == Some("Terminating")
-        || machinery::meta::deletion_timestamp(namespace).is_some()
+    Ok(registry.object("", "namespaces", "", context.namespace))
 }
