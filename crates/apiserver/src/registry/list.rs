@@ -7,7 +7,7 @@ use machinery::status::Status;
 use serde_json::{Value, json};
 use store::{Entry, ReadError};
 
-use super::answer::{self, not_acceptable, partial};
+use super::answer::{self, not_acceptable};
 use super::call::{Call, read_error};
 use super::handle::ResourceHandle;
 use super::meta::{Meta, Selection};
@@ -212,14 +212,19 @@ impl Call<'_> {
     }
 
     fn partials(&self, version: &str, page: &Page) -> Result<Bytes, Status> {
-        let items: Result<Vec<Value>, Status> =
-            page.entries.iter().map(|entry| Ok(partial(&answer::parse(&entry.bytes)?, version))).collect();
-        Ok(answer::to_bytes(&json!({
-            "kind": "PartialObjectMetadataList",
-            "apiVersion": format!("meta.k8s.io/{version}"),
-            "metadata": metadata(page),
-            "items": items?,
-        })))
+        let mut body = format!(
+            "{{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":{},\"items\":[",
+            metadata(page)
+        )
+        .into_bytes();
+        for (at, entry) in page.entries.iter().enumerate() {
+            if at > 0 {
+                body.push(b',');
+            }
+            answer::write_partial(&mut body, &entry.bytes, version)?;
+        }
+        body.extend_from_slice(b"]}");
+        Ok(body.into())
     }
 
     fn table(&self, version: &'static str, page: &Page) -> Result<Bytes, Status> {

@@ -217,6 +217,13 @@ fn event(kind: &str, object: &Value) -> Bytes {
     format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into()
 }
 
+fn partial_event(kind: &str, stored: &[u8], version: &str) -> Result<Bytes, Status> {
+    let mut frame = format!("{{\"type\":\"{kind}\",\"object\":").into_bytes();
+    answer::write_partial(&mut frame, stored, version)?;
+    frame.extend_from_slice(b"}\n");
+    Ok(frame.into())
+}
+
 /// Turns changes into what this watcher is to see of them.
 struct Encoder {
     handle: Arc<ResourceHandle>,
@@ -281,10 +288,16 @@ impl Encoder {
     }
 
     fn encode(&self, kind: EventKind, stored: &[u8]) -> Bytes {
-        match answer::parse(stored) {
-            Ok(object) => event(kind.as_str(), &self.view_of(self.handle.serve(object))),
-            Err(status) => error_frame(&status),
-        }
+        let encoded = match self.view.transform {
+            Transform::PartialObjectMetadata(version) | Transform::PartialObjectMetadataList(version)
+                if !self.handle.converts() =>
+            {
+                partial_event(kind.as_str(), stored, version)
+            }
+            _ => answer::parse(stored)
+                .map(|object| event(kind.as_str(), &self.view_of(self.handle.serve(object)))),
+        };
+        encoded.unwrap_or_else(|status| error_frame(&status))
     }
 
     fn view_of(&self, object: Value) -> Value {
