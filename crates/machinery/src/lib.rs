@@ -23,6 +23,8 @@ pub mod hash;
 pub mod meta;
 pub mod names;
 pub mod patch;
+#[cfg(test)]
+mod properties;
 pub mod quantity;
 pub mod resources;
 pub mod schema;
