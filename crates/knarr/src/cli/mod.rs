@@ -4,6 +4,7 @@ mod down;
 mod image;
 mod logs;
 mod progress;
+mod server;
 mod status;
 mod up;
 
@@ -28,6 +29,8 @@ enum Command {
     Up(up::Options),
     /// Stop the cluster and leave the machine as it was; its objects are kept in the data directory
     Down(down::Options),
+    /// Run a control plane without a node: API server, controllers and scheduler, on a store of its own or on etcd
+    Server(server::Options),
     /// Show whether the cluster runs and how its parts are
     Status(ClusterName),
     /// Show the cluster's own log
@@ -61,6 +64,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Up(options) => up::run(options),
         Command::Down(options) => down::run(&options),
+        Command::Server(options) => server::run(options),
         Command::Status(name) => status::run(&name),
         Command::Logs(options) => logs::run(&options),
         Command::Image(command) => image::run(command),

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
@@ -13,7 +14,7 @@ use super::progress::{Progress, say};
 use crate::cluster::{self, ControlError, ControlRequest, Milestone, Paths, Settings};
 
 /// Port of the API server where none is given, as upstream's.
-const DEFAULT_PORT: u16 = 6443;
+pub(super) const DEFAULT_PORT: u16 = 6443;
 /// Ends the progress of a program in the background: what follows is its own affair.
 const READY_LINE: &str = "ready";
 /// Begins the line in which a program in the background says why it did not start.
@@ -95,9 +96,13 @@ fn settings(options: &Options, paths: &Paths) -> anyhow::Result<Settings> {
         settings.port = options.port.unwrap_or(settings.port);
         return Ok(settings);
     }
+    Ok(Settings::new(&paths.name, options.port.unwrap_or(DEFAULT_PORT), &hostname()?, &taken(paths)))
+}
+
+/// This machine's name, as a node's.
+pub(super) fn hostname() -> anyhow::Result<String> {
     let hostname = nix::unistd::gethostname().context("failed to read the host's name")?;
-    let hostname = hostname.to_string_lossy().to_lowercase();
-    Ok(Settings::new(&paths.name, options.port.unwrap_or(DEFAULT_PORT), &hostname, &taken(paths)))
+    Ok(hostname.to_string_lossy().to_lowercase())
 }
 
 /// Addresses that the ranges of a new cluster must not hold: the machine's, and those of clusters kept beside this one.
@@ -114,13 +119,15 @@ fn taken(paths: &Paths) -> Vec<IpAddr> {
 }
 
 fn create_directories(paths: &Paths) -> anyhow::Result<()> {
-    for dir in [&paths.data, &paths.run] {
-        std::fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))?;
-    }
-    Ok(())
+    create_directory(&paths.data)?;
+    create_directory(&paths.run)
 }
 
-fn log_to(paths: &Paths) -> anyhow::Result<()> {
+pub(super) fn create_directory(dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))
+}
+
+pub(super) fn log_to(paths: &Paths) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("KNARR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(open_log(paths)?).init();

@@ -1,12 +1,14 @@
 //! One cluster on this machine: where it lives, its certificates, its components and how they are started and stopped.
 
 mod control;
+mod control_plane;
 mod kubeconfig;
 mod node;
 mod paths;
 mod pki;
 mod preflight;
 mod run;
+mod server;
 mod settings;
 mod supervise;
 mod transport;
@@ -15,6 +17,7 @@ pub(crate) use control::{ControlError, Request as ControlRequest, call as contro
 pub(crate) use kubeconfig::Kubeconfig;
 pub(crate) use node::{all_addresses, cleanup};
 pub(crate) use paths::Paths;
-pub(crate) use preflight::{check as preflight, root as require_root};
+pub(crate) use preflight::{check as preflight, root as require_root, server as preflight_server};
 pub(crate) use run::{Milestone, run};
+pub(crate) use server::{Datastore, ServerMilestone, serve};
 pub(crate) use settings::Settings;

@@ -1,6 +1,6 @@
 //! What this machine must have before a cluster starts. Each check says in one line what is missing and the way out.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -14,7 +14,13 @@ pub(crate) fn check(paths: &Paths, settings: &Settings) -> anyhow::Result<()> {
     node_name(&settings.node_name)?;
     programs(std::env::var_os("PATH").unwrap_or_default().as_os_str())?;
     kernel(&std::fs::read_to_string("/proc/filesystems").unwrap_or_default(), Path::new("/sys/fs/cgroup"))?;
-    port_is_free(settings.port)
+    port_is_free(Ipv4Addr::UNSPECIFIED.into(), settings.port)
+}
+
+/// Refuses to start where a control plane could not run. Changes nothing.
+pub(crate) fn server(paths: &Paths, bind: IpAddr, port: u16) -> anyhow::Result<()> {
+    own_directory(paths)?;
+    port_is_free(bind, port)
 }
 
 /// Refuses a command of an ordinary user where it needs root.
@@ -93,8 +99,8 @@ fn kernel(filesystems: &str, cgroup: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn port_is_free(port: u16) -> anyhow::Result<()> {
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+fn port_is_free(bind: IpAddr, port: u16) -> anyhow::Result<()> {
+    TcpListener::bind((bind, port))
         .map(drop)
         .with_context(|| format!("port {port} cannot be used for the API server; choose another with --port"))
 }
@@ -107,7 +113,8 @@ mod tests {
     fn a_port_in_use_is_named_with_the_way_out() {
         let Ok(held) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)) else { panic!("no port to hold") };
         let port = held.local_addr().map(|a| a.port()).unwrap_or_default();
-        let message = port_is_free(port).err().map(|e| e.to_string()).unwrap_or_default();
+        let message =
+            port_is_free(Ipv4Addr::UNSPECIFIED.into(), port).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(message.contains(&port.to_string()) && message.contains("--port"), "{message}");
     }
 
