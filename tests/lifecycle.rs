@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod linearizable;
+mod server;
+
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

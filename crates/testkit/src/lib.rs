@@ -3,6 +3,7 @@
 
 mod cluster;
 mod etcd;
+pub mod history;
 mod host;
 mod http;
 mod image;

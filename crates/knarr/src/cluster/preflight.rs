@@ -35,8 +35,8 @@ pub(crate) fn root(command: &str) -> anyhow::Result<()> {
 
 /// A directory of somebody else's files is no place for a cluster: `knarr down --purge` would delete them.
 fn own_directory(paths: &Paths) -> anyhow::Result<()> {
-    /// What a first start that was cut short leaves.
-    const BEFORE_SETTINGS: [&str; 3] = ["knarr.log", "lock", "cluster.tmp"];
+    /// What a first start that was cut short leaves, and the authority that a server may be given.
+    const BEFORE_SETTINGS: [&str; 4] = ["knarr.log", "lock", "cluster.tmp", "pki"];
     if paths.settings().exists() {
         return Ok(());
     }

@@ -1,0 +1,234 @@
+//! `knarr server`: a control plane as an ordinary user's process, on loopback and with nothing but a directory; several on one
+//! etcd; datastores that cannot be used.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testkit::{Etcd, eventually, kubectl, until};
+
+use crate::{PROGRAM, refused};
+
+/// Longer than a lease and a start of etcd on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The last line of a start.
+const STARTED: &str = "Ctrl-C stops the server.";
+const NOBODY: u32 = 65_534;
+
+/// A server in a process of its own. Killed when dropped.
+pub struct Server<'a> {
+    child: Child,
+    data: &'a Path,
+    port: u16,
+}
+
+impl<'a> Server<'a> {
+    /// Starts a server on an ephemeral port of the loopback interface, and waits until it serves.
+    pub fn start(program: Command, data: &'a Path, args: &[&str]) -> anyhow::Result<Self> {
+        Self::start_on(program, data, 0, args)
+    }
+
+    fn start_on(mut program: Command, data: &'a Path, port: u16, args: &[&str]) -> anyhow::Result<Self> {
+        program.args(["server", "--bind-address", "127.0.0.1", "--data-dir"]).arg(data);
+        program.args(["--port", &port.to_string()]).args(args);
+        program.env("HOME", data.join("home")).env_remove("KNARR_NAME");
+        let mut child = program.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().context("piped")?;
+        let mut server = Self { child, data, port };
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            if let Some((_, port)) = line.split_once(" at https://127.0.0.1:") {
+                server.port = port.parse()?;
+            }
+            if line == STARTED {
+                return Ok(server);
+            }
+        }
+        bail!("the server ended before it served")
+    }
+
+    /// `kill -9`, and a new start at the same place.
+    pub fn kill_and_restart(self, args: &[&str]) -> anyhow::Result<Self> {
+        let (data, port) = (self.data, self.port);
+        drop(self);
+        Self::start_on(Command::new(PROGRAM), data, port, args)
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data.join("kubeconfig")
+    }
+
+    fn kubectl(&self, line: &str) -> anyhow::Result<String> {
+        let mut command = Command::new(kubectl()?);
+        command.arg("--kubeconfig").arg(self.kubeconfig()).args(line.split_whitespace());
+        let output = command.env("HOME", self.data).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "kubectl {line}: {said}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn get(&self, what: &str) -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(&self.kubectl(&format!("get {what} -o json"))?)?)
+    }
+
+    /// Waits until so many pods of the deployment are there, which controllers have to make.
+    fn pods(&self, deployment: &str, count: usize) {
+        eventually("pods", PATIENCE, || {
+            let pods = self.get(&format!("pods -l app={deployment}"))?;
+            Ok(pods["items"].as_array().is_some_and(|pods| pods.len() == count))
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", self.log()));
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.data.join("knarr.log")).unwrap_or_default()
+    }
+
+    /// Asks it to end, and waits until it has.
+    fn stop(mut self) -> anyhow::Result<()> {
+        kill(Pid::from_raw(i32::try_from(self.child.id())?), Signal::SIGTERM)?;
+        let status = until("the end", PATIENCE, || Ok(self.child.try_wait()?))?;
+        ensure!(status.success(), "{status}\n{}", self.log());
+        Ok(())
+    }
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Makes a second server one of the first one's cluster.
+pub fn share_authority(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir(to.join("pki"))?;
+    for file in ["ca.crt", "ca.key", "sa.key"] {
+        std::fs::copy(from.join("pki").join(file), to.join("pki").join(file))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_control_plane_needs_no_root_and_keeps_its_objects() {
+    // Where any user may read the program, wherever it was built.
+    let directory = TempDir::new().unwrap();
+    let (program, data) = (directory.path().join("knarr"), directory.path().join("data"));
+    std::fs::copy(PROGRAM, &program).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).unwrap();
+    let unprivileged = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&program);
+        command
+    };
+    let server = Server::start(unprivileged(), &data, &[]).unwrap();
+    server.kubectl("create deployment web --image=example.com/web --replicas=2").unwrap();
+    server.pods("web", 2);
+    assert!(!data.join("home").exists(), "the user's kubeconfig is left alone");
+    server.stop().unwrap();
+
+    let again = Server::start(unprivileged(), &data, &[]).unwrap();
+    assert_eq!(again.get("deployment web").unwrap()["spec"]["replicas"], 2);
+    again.kubectl("scale deployment web --replicas=3").unwrap();
+    again.pods("web", 3);
+    again.stop().unwrap();
+
+    let mut nowhere = Command::new("setpriv");
+    nowhere.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&program);
+    refused(
+        nowhere.args(["server", "--port", "0", "--data-dir", "/proc/knarr"]),
+        "failed to create /proc/knarr",
+    )
+    .unwrap();
+}
+
+#[test]
+fn servers_on_one_etcd_serve_the_same_cluster() {
+    let mut etcd = Etcd::start().unwrap();
+    let url = etcd.url();
+    let directories = [TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let data: Vec<&Path> = directories.iter().map(TempDir::path).collect();
+    let start = |data| Server::start(Command::new(PROGRAM), data, &["--datastore", &url]).unwrap();
+    let first = start(data[0]);
+    // The public half of the authority is in the cluster, which tells a stranger.
+    first.pods("none", 0);
+    eventually("the published authority", PATIENCE, || {
+        first.get("configmap kube-root-ca.crt -n kube-system").map(|_| true)
+    })
+    .unwrap();
+    let mut stranger = Command::new(PROGRAM);
+    stranger.args([
+        "server",
+        "--bind-address",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--datastore",
+        &url,
+        "--data-dir",
+    ]);
+    refused(stranger.arg(data[2]), "holds a cluster with another certificate authority").unwrap();
+
+    share_authority(data[0], data[1]).unwrap();
+    let first_settings: Value =
+        serde_json::from_slice(&std::fs::read(data[0].join("cluster.json")).unwrap()).unwrap();
+    let second = start(data[1]);
+    let second_settings: Value =
+        serde_json::from_slice(&std::fs::read(data[1].join("cluster.json")).unwrap()).unwrap();
+    assert_eq!(first_settings, second_settings, "servers of one name agree");
+    first.kubectl("create configmap shared --from-literal=a=b").unwrap();
+    assert_eq!(second.get("configmap shared").unwrap()["data"], json!({"a": "b"}), "at once");
+    second.kubectl("create deployment web --image=example.com/web --replicas=2").unwrap();
+    first.pods("web", 2);
+    second.pods("web", 2);
+
+    etcd.kill().unwrap();
+    etcd.restart().unwrap();
+    eventually("a write", PATIENCE, || second.kubectl("scale deployment web --replicas=3").map(|_| true))
+        .unwrap();
+    first.pods("web", 3);
+
+    // Whichever led, the one that is left leads now.
+    first.stop().unwrap();
+    second.kubectl("scale deployment web --replicas=4").unwrap();
+    second.pods("web", 4);
+    let holder = second.get("lease kube-controller-manager -n kube-system").unwrap();
+    assert!(holder["spec"]["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty()), "{holder}");
+    second.stop().unwrap();
+}
+
+#[test]
+fn a_datastore_that_cannot_be_used_is_one_clear_line() {
+    let directory = TempDir::new().unwrap();
+    let garbage = directory.path().join("garbage.pem");
+    std::fs::write(&garbage, "garbage").unwrap();
+    let garbage = garbage.display().to_string();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = format!("etcd://{closed}");
+    let at = format!("etcd cannot be used: {}: Connection refused", closed.trim_start_matches("etcd://"));
+    let cases: &[(&[&str], &str)] = &[
+        (&["--datastore", "postgres://db"], "\"postgres://db\" is not an etcd datastore: etcd://HOST[:PORT]"),
+        (&["--datastore", "etcd://a:b"], "is not an etcd datastore"),
+        (&["--datastore", &closed, "--datastore-cafile", "/absent.pem"], "failed to read /absent.pem"),
+        (
+            &["--datastore", &closed, "--datastore-cafile", &garbage],
+            "the CA file of the datastore cannot be used: it has no certificate",
+        ),
+        (&["--datastore", &closed], &at),
+    ];
+    for (number, (args, expected)) in cases.iter().enumerate() {
+        let mut command = Command::new(PROGRAM);
+        command.args(["server", "--bind-address", "127.0.0.1", "--port", "0", "--data-dir"]);
+        refused(command.arg(directory.path().join(number.to_string())).args(*args), expected).unwrap();
+    }
+}
