@@ -218,7 +218,6 @@ fn linearizable(servers: &mut Vec<Server<'_>>, disturb: impl FnOnce(&Run, &mut V
     let operations = run.operations.lock();
     let summary = check(&operations, &seen).unwrap_or_else(|error| panic!("{error}"));
     assert!(summary.acknowledged > STRETCH / 4 && summary.reads > STRETCH / 4, "{summary:?}");
-    println!("{summary:?} in {:?}", run.began.elapsed());
 }
 
 #[test]

@@ -82,7 +82,12 @@ impl Etcd {
         let guard = token.clone().drop_guard();
         let client = Arc::new(Client::new(Transport::new(&options, token.clone())?, token));
         let status = client.attempt(&wire::StatusRequest::default(), Repeat::Always).await;
-        let hint = if options.tls.is_some() { "" } else { " (no TLS is used; a CA file turns it on)" };
+        let hint = match &options.tls {
+            None => " (no TLS is used; a CA file turns it on)",
+            // etcd only closes the connection then, and the reason may be lost with it.
+            Some(EtcdTls { identity: None, .. }) => " (no client certificate is shown)",
+            Some(_) => "",
+        };
         let unreachable = |error: String| EtcdError::Unreachable { reason: format!("{error}{hint}") };
         let status = status.map_err(|error| {
             unreachable(match error {
