@@ -132,6 +132,8 @@ impl ApiServer {
         // After the registry, which creates the roles that every cluster has.
         let policy = flow::Policy::start(store.as_ref()).await?;
         let audiences = config.audiences.clone();
+        let tasks = TaskTracker::new();
+        tasks.spawn(registry::event_expiry::run(registry.clone(), token.clone()));
         let chain = flow::Chain {
             authenticator: flow::Authenticator::new(signer, audiences, config.anonymous, registry.clone()),
             config,
@@ -144,7 +146,7 @@ impl ApiServer {
             openapi: openapi::OpenApi::default(),
             kubelets,
             token: token.clone(),
-            tasks: TaskTracker::new(),
+            tasks,
         };
         Ok(ApiServer { chain: Arc::new(chain), token })
     }

@@ -20,6 +20,7 @@ mod convert;
 mod create;
 mod delete;
 mod dispatch;
+pub(crate) mod event_expiry;
 mod eviction;
 mod fields;
 mod handle;

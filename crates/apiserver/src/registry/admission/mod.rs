@@ -1,5 +1,6 @@
 //! Admission: rules that look beyond the object itself. One plugin a file, in upstream's order.
 
+mod claim_resize;
 mod default_classes;
 mod default_tolerations;
 mod limit_ranger;
@@ -106,6 +107,7 @@ pub(super) fn plugins() -> Vec<Box<dyn Plugin>> {
         Box::new(priority::Priority),
         Box::new(default_tolerations::DefaultTolerationSeconds),
         Box::new(default_classes::DefaultStorageClass),
+        Box::new(claim_resize::PersistentVolumeClaimResize),
         Box::new(runtime_class::RuntimeClass),
         Box::new(default_classes::DefaultIngressClass),
         Box::new(crate::access::CertificateSigners),

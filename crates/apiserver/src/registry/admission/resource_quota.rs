@@ -39,10 +39,12 @@ impl Plugin for ResourceQuota {
         &self,
         context: &AdmissionContext<'_>,
         object: &Value,
-        _: Option<&Value>,
+        old: Option<&Value>,
     ) -> Result<(), Status> {
-        let counted = context.operation == Operation::Create && context.subresource.is_empty();
-        if !counted || context.namespace.is_empty() || context.registry.quotas(context.namespace).is_empty() {
+        if context.namespace.is_empty()
+            || !is_counted(context)
+            || context.registry.quotas(context.namespace).is_empty()
+        {
             return Ok(());
         }
         context.registry.fresh().await?;
@@ -50,7 +52,10 @@ impl Plugin for ResourceQuota {
         let mut admitted = self.admitted.lock();
         admitted.retain(|a| a.since.elapsed() < ADMITTED_FOR && !is_cached(context, a));
         for quota in &quotas {
-            check(context, quota, object, &admitted)?;
+            check(context, quota, object, old, &admitted)?;
+        }
+        if old.is_some() {
+            return Ok(());
         }
         if !context.dry_run {
             admitted.push(Admitted {
@@ -71,6 +76,20 @@ impl super::Registry {
     }
 }
 
+/// Whether the request can raise what is used: a new object, or a change of those of which more is counted than that
+/// they are there.
+fn is_counted(context: &AdmissionContext<'_>) -> bool {
+    let plural = context.handle.plural.as_str();
+    match (context.operation, context.subresource) {
+        (Operation::Create, "") => true,
+        (Operation::Update, "") => {
+            context.handle.group.is_empty() && matches!(plural, "services" | "persistentvolumeclaims")
+        }
+        (Operation::Update, "resize") => context.of("", "pods"),
+        _ => false,
+    }
+}
+
 fn is_cached(context: &AdmissionContext<'_>, admitted: &Admitted) -> bool {
     context
         .registry
@@ -82,6 +101,7 @@ fn check(
     context: &AdmissionContext<'_>,
     quota: &Value,
     object: &Value,
+    old: Option<&Value>,
     admitted: &[Admitted],
 ) -> Result<(), Status> {
     let (group, plural) = (context.handle.group.as_str(), context.handle.plural.as_str());
@@ -90,8 +110,11 @@ fn check(
     }
     let hard = amounts(quota.pointer("/spec/hard"));
     let mut wanted = usage(group, plural, object);
+    if let Some(old) = old {
+        subtract(&mut wanted, &usage(group, plural, old));
+    }
     wanted.retain(|name, _| hard.contains_key(name));
-    let missing = unspecified(&hard, plural, object);
+    let missing = if old.is_none() { unspecified(&hard, plural, object) } else { String::new() };
     if !missing.is_empty() {
         return Err(context.forbidden(format!("failed quota: {}: must specify {missing}", meta::name(quota))));
     }
@@ -143,6 +166,16 @@ fn add(total: &mut Amounts, more: Amounts) {
         let sum = total.get(&name).map_or(amount.clone(), |have| have.add(&amount));
         total.insert(name, sum);
     }
+}
+
+/// What remains of the wanted above what there is.
+fn subtract(wanted: &mut Amounts, there: &Amounts) {
+    for (name, amount) in wanted.iter_mut() {
+        if let Some(there) = there.get(name) {
+            *amount = amount.sub(there);
+        }
+    }
+    wanted.retain(|_, amount| !amount.is_negative() && !amount.is_zero());
 }
 
 /// What one object uses, under all names that a quota may limit it by.

@@ -3,12 +3,15 @@
 use std::sync::OnceLock;
 
 use machinery::field::{Errors, Path};
+use machinery::meta;
+use machinery::status::Status;
 use serde_json::Value;
 
 use super::check;
 use super::rules::Rules;
 use super::shape::Shape;
 use super::value::put;
+use crate::registry::admission::AdmissionContext;
 use crate::registry::strategy::{Generic, Strategy};
 
 /// A kind as data.
@@ -36,6 +39,9 @@ pub(super) struct Plain {
     pub validate_update: fn(&Value, &Value) -> Errors,
     /// See [`Strategy::validate_status_update`].
     pub validate_status: fn(&Value, &Value) -> Errors,
+    /// All that is wrong with a write, when that depends on how it came; before all other checks, which are left out if there
+    /// is something.
+    pub admit: fn(&AdmissionContext<'_>, &Value, Option<&Value>) -> Errors,
     /// JSON pointers of fields that never change.
     pub immutable: &'static [&'static str],
     /// See [`Strategy::table_row`].
@@ -68,6 +74,7 @@ impl Plain {
             validate_create: |_| Errors::new(),
             validate_update: |_, _| Errors::new(),
             validate_status: |_, _| Errors::new(),
+            admit: |_, _, _| Errors::new(),
             immutable: &[],
             row: None,
             selectable: &[],
@@ -85,6 +92,7 @@ impl Plain {
     }
 }
 
+#[async_trait::async_trait]
 impl Strategy for Plain {
     fn default(&self, object: &mut Value) {
         self.compiled.get_or_init(|| Rules::new(self.defaults)).apply(object);
@@ -130,6 +138,16 @@ impl Strategy for Plain {
         errors.extend(shape.changes(object, old));
         errors.extend((self.validate_status)(object, old));
         errors
+    }
+
+    async fn admit(
+        &self,
+        context: &AdmissionContext<'_>,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        let errors = (self.admit)(context, object, old);
+        if errors.is_empty() { Ok(()) } else { Err(context.handle.invalid(meta::name(object), errors)) }
     }
 
     fn has_generation(&self) -> bool {
