@@ -1,5 +1,6 @@
 //! The engine driven in-process, over a store in memory and over etcd.
 
+mod admission;
 mod deletion;
 mod golden;
 pub(super) mod harness;

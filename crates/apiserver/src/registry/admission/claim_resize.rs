@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use super::{AdmissionContext, Operation, Plugin};
 
-const NOT_RESIZABLE: &str =
-    "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
+const NOT_RESIZABLE: &str = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
 
 pub(super) struct PersistentVolumeClaimResize;
 
@@ -20,9 +19,9 @@ impl Plugin for PersistentVolumeClaimResize {
         claim: &Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
-        let Some(old) = old.filter(|_| {
-            context.is("", "persistentvolumeclaims") && context.operation == Operation::Update
-        }) else {
+        let Some(old) = old
+            .filter(|_| context.is("", "persistentvolumeclaims") && context.operation == Operation::Update)
+        else {
             return Ok(());
         };
         if size(claim) <= size(old) {

@@ -121,8 +121,10 @@ fn url(url: &str, path: &Path) -> Errors {
         let detail = "user information is not permitted in the URL";
         errors.push(FieldError::invalid(path, host.split('@').next().unwrap_or_default(), detail));
     }
-    for (mark, part) in [('#', "fragments"), ('?', "query parameters")] {
-        if let Some((_, found)) = rest.split_once(mark) {
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (_, query) = rest.split_once('?').unwrap_or((rest, ""));
+    for (found, part) in [(fragment, "fragments"), (query, "query parameters")] {
+        if !found.is_empty() {
             let detail = format!("{part} are not permitted in the URL");
             errors.push(FieldError::invalid(path, found, detail));
         }

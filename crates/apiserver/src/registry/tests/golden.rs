@@ -1,182 +1,138 @@
-//! What upstream was recorded to refuse, where the recordings are present; and the same for the cases kept here.
-
-use std::path::Path;
+//! Requests and what is answered, kept in `golden/`: see the README there.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::harness::{Ask, Harness, config_map};
 
-/// Recordings beside the repository.
-const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden/refusals.json");
+/// The rows of a table: JSON, one a line.
+fn rows(table: &str) -> Vec<Value> {
+    table
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}")))
+        .collect()
+}
 
-/// Cases that belong to the HTTP front, to per-kind validation, or where 1.37 words it differently from the recorded 1.20.
-fn is_generic(case: &Value) -> bool {
-    let path = case["path"].as_str().unwrap_or_default();
-    let message = case["answer"]["message"].as_str().unwrap_or_default();
-    let body = case["send"].to_string();
-    let ours =
-        path.contains("/configmaps") || path.contains("/namespaces/kube-system") || path.contains("nothings");
-    let front = matches!(case["code"].as_u64(), Some(401 | 406)) || !case["answer"].is_object();
-    ours && !front && !body.contains("characters)")
-        && !message.contains("data[")
-        && !message.contains("UID in object meta")
-        && !message.contains("UID in record")
-        && !message.contains("current: ")
-        // 1.37 looks for unknown fields first, and with another decoder.
-        && !message.contains("jsonpatch.Patch")
-        && !message.contains("unrecognized")
-        // 1.37 names the whole rule for the prefix or the name that is wrong.
-        && !message.contains("a qualified name must")
+fn text<'a>(row: &'a Value, field: &str) -> &'a str {
+    row[field].as_str().unwrap_or_default()
+}
+
+/// A difference that is stated needs its reason, and a reason its difference.
+fn check_reasons(row: &Value) {
+    assert_eq!(row.get("was").is_some(), row.get("why").is_some(), "{row}");
+}
+
+async fn ask(h: &Harness, row: &Value) -> (u16, Value) {
+    let body = match &row["send"] {
+        Value::Null => Bytes::new(),
+        Value::String(text) => text.clone().into(),
+        value => value.to_string().into(),
+    };
+    let ask = Ask { content_type: row["type"].as_str(), ..Ask::default() };
+    h.raw(text(row, "method"), text(row, "path"), ask, body).await
+}
+
+/// Differences between two documents as (pointer, wanted, had); missing and null are the same, `*` is anything.
+fn compare(path: &str, want: &Value, have: &Value, found: &mut Vec<(String, Value, Value)>) {
+    match (want, have) {
+        (Value::String(any), have) if any == "*" && !have.is_null() => {}
+        (Value::Object(w), Value::Object(h)) => {
+            for key in w.keys().chain(h.keys().filter(|key| !w.contains_key(*key))) {
+                let at = format!("{path}/{}", key.replace('/', "~1"));
+                compare(&at, &want[key.as_str()], &have[key.as_str()], found);
+            }
+        }
+        (Value::Array(w), Value::Array(h)) if w.len() == h.len() => {
+            for (i, (w, h)) in w.iter().zip(h).enumerate() {
+                compare(&format!("{path}/{i}"), w, h, found);
+            }
+        }
+        _ if want != have => found.push((path.to_owned(), want.clone(), have.clone())),
+        _ => {}
+    }
+}
+
+/// What an answer refuses: code, reason, message, and field and reason of each cause.
+fn refusal(code: u16, answer: &Value) -> Value {
+    let causes = answer["details"]["causes"].as_array().cloned().unwrap_or_default();
+    let causes: Vec<Value> = causes.iter().map(|cause| json!([cause["field"], cause["reason"]])).collect();
+    json!({"code": code, "reason": answer["reason"].as_str().unwrap_or_default(), "message": answer["message"], "causes": causes})
 }
 
 #[tokio::test]
-async fn recorded_refusals() {
-    if !Path::new(RECORDED).exists() {
-        return;
-    }
-    let text = std::fs::read(RECORDED).expect("the recordings can be read");
-    let cases: Value = serde_json::from_slice(&text).expect("the recordings are JSON");
-    let cases: Vec<&Value> =
-        cases["cases"].as_array().expect("cases").iter().filter(|case| is_generic(case)).collect();
-    assert!(cases.len() > 15, "only {} cases", cases.len());
+async fn what_is_refused() {
     let h = Harness::start().await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let template =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let deployment = json!({"metadata": {"name": "golden"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}});
+    h.must(201, "POST", deployments, deployment).await;
     h.must(201, "POST", "/api/v1/namespaces/default/configmaps", config_map("golden", json!({}))).await;
     let mut wrong = Vec::new();
-    for case in cases {
-        let (code, answer) = ask(&h, case).await;
-        if json!(code) != case["code"] || without_code(&answer) != without_code(&case["answer"]) {
+    for row in rows(include_str!("../../../golden/refusals.jsonl")) {
+        check_reasons(&row);
+        let (code, answer) = ask(&h, &row).await;
+        let have = refusal(code, &answer);
+        let causes = row.get("causes").cloned().unwrap_or_else(|| json!([]));
+        let want = json!({"code": row["code"], "reason": row["reason"], "message": row["message"], "causes": causes});
+        if have != want {
             wrong.push(format!(
-                "{} {}\n  want {}\n  have {answer}",
-                case["method"], case["path"], case["answer"]
+                "{} {} {}\n  want {want}\n  have {have}",
+                row["method"], row["path"], row["send"]
             ));
         }
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-fn without_code(answer: &Value) -> Value {
-    let mut answer = answer.clone();
-    if let Some(map) = answer.as_object_mut() {
-        map.remove("code");
-    }
-    answer
-}
-
-async fn ask(h: &Harness, case: &Value) -> (u16, Value) {
-    let body = match &case["send"] {
-        Value::Null => Bytes::new(),
-        Value::String(text) => text.clone().into(),
-        value => value.to_string().into(),
-    };
-    let ask = Ask { content_type: case["contentType"].as_str(), ..Ask::default() };
-    h.raw(case["method"].as_str().unwrap_or_default(), case["path"].as_str().unwrap_or_default(), ask, body)
-        .await
-}
-
-/// Method, target, content type, body, code, message.
-type Case = (&'static str, &'static str, &'static str, &'static str, u16, &'static str);
-
-const CASES: &[Case] = &[
-    ("GET", "/api/v1/namespaces/default/configmaps/absent", "", "", 404, "configmaps \"absent\" not found"),
-    (
-        "GET",
-        "/apis/apps/v1/namespaces/default/deployments/absent",
-        "",
-        "",
-        404,
-        "deployments.apps \"absent\" not found",
-    ),
-    ("GET", "/apis/apps/v9/deployments", "", "", 404, "the server could not find the requested resource"),
-    (
-        "GET",
-        "/api/v1/namespaces/default/configmaps/a/status",
-        "",
-        "",
-        404,
-        "the server could not find the requested resource",
-    ),
-    (
-        "POST",
-        "/api/v1/configmaps",
-        "",
-        "{}",
-        405,
-        "the server does not allow this method on the requested resource",
-    ),
-    (
-        "POST",
-        "/api/v1/namespaces/default/configmaps",
-        "",
-        r#"{"metadata":{"name":"a","resourceVersion":"3"}}"#,
-        500,
-        "resourceVersion should not be set on objects to be created",
-    ),
-    (
-        "POST",
-        "/api/v1/namespaces/default/configmaps",
-        "",
-        r#"{"kind":"Nothing","apiVersion":"v1","metadata":{"name":"a"}}"#,
-        400,
-        "Nothing in version \"v1\" cannot be handled as a ConfigMap: no kind \"Nothing\" is registered for version \"v1\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
-    ),
-    (
-        "POST",
-        "/apis/resource.k8s.io/v1/deviceclasses",
-        "",
-        r#"{"kind":"DeviceClass","apiVersion":"resource.k8s.io/v1beta1","metadata":{"name":"a"}}"#,
-        400,
-        "the API version in the data (resource.k8s.io/v1beta1) does not match the expected API version (resource.k8s.io/v1)",
-    ),
-    (
-        "POST",
-        "/api/v1/namespaces/default/configmaps",
-        "application/cbor",
-        "k8s",
-        415,
-        "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
-    ),
-    (
-        "POST",
-        "/api/v1/namespaces/default/configmaps",
-        "application/vnd.kubernetes.protobuf",
-        "k8s",
-        400,
-        "the object provided is unrecognized (must be of type ConfigMap): provided data does not appear to be a protobuf message, expected prefix [107 56 115 0] (6b3873)",
-    ),
-    (
-        "GET",
-        "/api/v1/namespaces/default/configmaps?fieldSelector=data.x%3D1",
-        "",
-        "",
-        400,
-        "\"data.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
-    ),
-    ("GET", "/api/v1/pods?fieldSelector=spec.x%3D1", "", "", 400, "field label not supported: spec.x"),
-    (
-        "DELETE",
-        "/api/v1/namespaces/default/configmaps/a?propagationPolicy=Orphan&orphanDependents=true",
-        "",
-        "",
-        422,
-        "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: \"Orphan\": orphanDependents and deletionPropagation cannot be both set",
-    ),
-    (
-        "PATCH",
-        "/api/v1/namespaces/default/configmaps/a",
-        "application/apply-patch+yaml",
-        "{}",
-        422,
-        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-    ),
-];
-
 #[tokio::test]
-async fn refusals_kept_here() {
+async fn what_is_filled_in() {
     let h = Harness::start().await;
-    for (method, target, content_type, body, code, message) in CASES {
-        let ask = Ask { content_type: (!content_type.is_empty()).then_some(*content_type), ..Ask::default() };
-        let (have, answer) = h.raw(method, target, ask, Bytes::from_static(body.as_bytes())).await;
-        assert_eq!((have, &answer["message"]), (*code, &json!(message)), "{method} {target}");
+    let mut wrong = Vec::new();
+    for row in rows(include_str!("../../../golden/defaults.jsonl")) {
+        let target = format!("{}?dryRun=All", text(&row, "post"));
+        let (_, answer) = h.send("POST", &target, row["send"].clone()).await;
+        for change in row["changed"].as_array().into_iter().flatten() {
+            let parts = change.as_array().map_or(0, Vec::len);
+            assert!(parts == 3 && change[2].is_string(), "field, what it was, why: {change}");
+        }
+        let mut found = Vec::new();
+        compare("", &row["answer"], &answer, &mut found);
+        if !found.is_empty() {
+            wrong.push(format!("{target} {}: {found:?}", row["send"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A resource as its row has it, without what is empty.
+fn described(resource: &machinery::resources::Resource) -> Value {
+    let columns: Vec<String> = resource
+        .columns
+        .iter()
+        .map(|column| format!("{}|{}|{}|{}", column.name, column.ty, column.format, column.priority))
+        .collect();
+    let mut row = json!({
+        "group": resource.group, "version": resource.version, "resource": resource.plural, "singular": resource.singular,
+        "kind": resource.kind, "namespaced": resource.namespaced, "verbs": resource.verbs, "short": resource.short_names,
+        "categories": resource.categories, "columns": columns,
+    });
+    if let Some(map) = row.as_object_mut() {
+        map.retain(|key, value| key == "group" || !matches!(value, Value::Array(items) if items.is_empty()));
+    }
+    row
+}
+
+#[test]
+fn what_is_served() {
+    let resources = machinery::resources::Resources::builtin();
+    for mut row in rows(include_str!("../../../golden/resources.jsonl")) {
+        check_reasons(&row);
+        if let Some(map) = row.as_object_mut() {
+            map.remove("was");
+            map.remove("why");
+        }
+        let served = resources.lookup(text(&row, "group"), text(&row, "version"), text(&row, "resource"));
+        assert_eq!(served.map(described), Some(row));
     }
 }

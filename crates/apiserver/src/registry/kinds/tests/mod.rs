@@ -2,31 +2,11 @@
 
 mod defaults;
 mod odd;
-mod recorded;
 mod refusals;
 mod rows;
 mod updates;
 
 use serde_json::{Value, json};
-
-/// Differences between two documents as (pointer, wanted, had); missing and null are the same.
-fn compare(path: &str, want: &Value, have: &Value, found: &mut Vec<(String, Value, Value)>) {
-    match (want, have) {
-        (Value::Object(w), Value::Object(h)) => {
-            for key in w.keys().chain(h.keys().filter(|key| !w.contains_key(*key))) {
-                let at = format!("{path}/{}", key.replace('/', "~1"));
-                compare(&at, &want[key.as_str()], &have[key.as_str()], found);
-            }
-        }
-        (Value::Array(w), Value::Array(h)) if w.len() == h.len() => {
-            for (i, (w, h)) in w.iter().zip(h).enumerate() {
-                compare(&format!("{path}/{i}"), w, h, found);
-            }
-        }
-        _ if want != have => found.push((path.to_owned(), want.clone(), have.clone())),
-        _ => {}
-    }
-}
 
 /// A pod with one container, and these fields beside it.
 fn pod_with(spec: &Value) -> Value {
