@@ -63,10 +63,10 @@ fn parse_rule(line: &'static str) -> Rule {
     }
 }
 
-fn parse() -> Table {
+fn parse(text: &'static str) -> Table {
     let mut table = Table::default();
     let mut current = None;
-    for line in TABLE.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         if line.starts_with(' ') {
             let rule = parse_rule(line);
             match current {
@@ -202,7 +202,7 @@ fn binding(key: &str, role: &str, subjects: &[&str]) -> BootstrapObject {
 /// Every role and binding, roles first. Aggregated roles come with their rules filled in.
 #[must_use]
 pub fn objects() -> Vec<BootstrapObject> {
-    let table = parse();
+    let table = parse(TABLE);
     let cluster_roles = table.cluster_roles.iter().map(|(name, role)| table.cluster_role(name, role));
     let roles = table.roles.iter().map(|(key, rules)| role(key, rules));
     let bindings = table.bindings.iter().map(|(key, role, subjects)| binding(key, role, subjects));
@@ -212,7 +212,7 @@ pub fn objects() -> Vec<BootstrapObject> {
 /// The rules of one cluster role of the table.
 #[must_use]
 pub fn cluster_role_rules(name: &str) -> Vec<Rule> {
-    parse().rules(name, &mut BTreeSet::new())
+    parse(TABLE).rules(name, &mut BTreeSet::new())
 }
 
 #[cfg(test)]
