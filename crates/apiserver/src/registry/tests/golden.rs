@@ -91,7 +91,11 @@ async fn what_is_filled_in() {
     let mut wrong = Vec::new();
     for row in rows(include_str!("../../../golden/defaults.jsonl")) {
         let target = format!("{}?dryRun=All", text(&row, "post"));
-        let (_, answer) = h.send("POST", &target, row["send"].clone()).await;
+        let (_, mut answer) = h.send("POST", &target, row["send"].clone()).await;
+        // Who owns which field has tests of its own.
+        if let Some(metadata) = answer["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
         for change in row["changed"].as_array().into_iter().flatten() {
             let parts = change.as_array().map_or(0, Vec::len);
             assert!(parts == 3 && change[2].is_string(), "field, what it was, why: {change}");
