@@ -24,19 +24,29 @@ impl Path {
     /// A field below this one.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
+        if self.0.is_empty() { Self(name.to_owned()) } else { self.with(".", name, "") }
     }
 
     /// An item of this list.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
+        self.with("[", &index.to_string(), "]")
     }
 
     /// An entry of this map.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        Self(format!("{}[{key}]", self.0))
+        self.with("[", key, "]")
+    }
+
+    /// Paths are made wherever something is looked at, so this allocates once and formats nothing.
+    fn with(&self, open: &str, step: &str, close: &str) -> Self {
+        let mut path = String::with_capacity(self.0.len() + open.len() + step.len() + close.len());
+        path.push_str(&self.0);
+        path.push_str(open);
+        path.push_str(step);
+        path.push_str(close);
+        Self(path)
     }
 
     /// The printed form; empty at the root.
@@ -211,6 +221,20 @@ impl FieldError {
     /// The server failed while looking at this field.
     pub fn internal(path: &Path, detail: impl Into<String>) -> Self {
         Self::new(ErrorType::Internal, path, None, detail)
+    }
+
+    /// The same with a sentence that says more.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// The same without the value in its sentence (upstream's `field.OmitValueType`).
+    #[must_use]
+    pub fn without_value(mut self) -> Self {
+        self.value = None;
+        self
     }
 
     /// What kind of mistake.

@@ -120,35 +120,17 @@ impl Reserved {
     }
 }
 
-/// What an update leaves out stays as it is, as long as the type still needs it.
+/// Families that an update leaves out stay as they are, as long as the type still needs them.
 fn inherit(object: &mut Value, old: Option<&Value>) {
     let Some(old) = old else { return };
-    let external = kind(object) == "ExternalName";
-    let given = text(object, "clusterIP").to_owned();
-    let before = text(old, "clusterIP").to_owned();
-    if !external && given.is_empty() && !before.is_empty() {
-        object["spec"]["clusterIP"] = before.into();
-        object["spec"]["clusterIPs"] = old.pointer("/spec/clusterIPs").cloned().unwrap_or_default();
+    if kind(object) == "ExternalName" {
+        return;
     }
     for key in ["ipFamilies", "ipFamilyPolicy"] {
-        if !external
-            && object["spec"].get(key).is_none()
+        if object["spec"].get(key).is_none()
             && let Some(value) = old["spec"].get(key)
         {
             object["spec"][key] = value.clone();
-        }
-    }
-    if !wants_ports(object) {
-        return;
-    }
-    let before: Vec<Value> = ports(old).to_vec();
-    for port in object.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        let same = before.iter().find(|b| b["port"] == port["port"] && protocol(b) == protocol(port));
-        let given = port.get("nodePort").and_then(Value::as_u64).unwrap_or_default();
-        if given == 0
-            && let Some(number) = same.and_then(|b| b.get("nodePort"))
-        {
-            port["nodePort"] = number.clone();
         }
     }
 }

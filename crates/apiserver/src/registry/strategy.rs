@@ -160,6 +160,12 @@ pub trait Strategy: Send + Sync + 'static {
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()
     }
+
+    /// The same for an update, of the object itself or of a subresource. The generic answer is that the object is warned of
+    /// as when it was new, and subresources are not.
+    fn update_warnings(&self, subresource: &str, object: &Value, _old: &Value) -> Vec<String> {
+        if subresource.is_empty() { self.warnings(object) } else { Vec::new() }
+    }
 }
 
 /// A kind with nothing special but a few switches.

@@ -176,7 +176,7 @@ impl Call<'_> {
         if !errors.is_empty() {
             return Err(self.handle.invalid(&name, errors));
         }
-        for warning in strategy.warnings(&object) {
+        for warning in strategy.update_warnings(&self.request.info.subresource, &object, old) {
             if !warnings.contains(&warning) {
                 warnings.push(warning);
             }

@@ -82,6 +82,31 @@ pub(super) fn ip(text: &str, path: &Path) -> Result<IpAddr, FieldError> {
     if is_mapped(address) { Err(refuse("must not be an IPv4-mapped IPv6 address")) } else { Ok(address) }
 }
 
+/// Why this is no address for a field that is older than the strict rules: what was there before (`old`) may stay
+/// whatever it is.
+pub(super) fn new_ip(text: &str, old: &[&str], path: &Path) -> Option<FieldError> {
+    if old.contains(&text) { None } else { ip(text, path).err() }
+}
+
+/// The same for ranges.
+pub(super) fn new_range(text: &str, old: &[&str], path: &Path) -> Option<FieldError> {
+    if old.contains(&text) { None } else { range(text, path).err() }
+}
+
+/// Whether these are one address (or range) of each family, and no more.
+pub(super) fn is_dual_stack(values: &[&str]) -> bool {
+    let family = |value: &str| {
+        let address = value.split('/').next().unwrap_or_default();
+        lenient(address).map(|address| address.is_ipv4())
+    };
+    match values {
+        [one, other] => {
+            matches!((family(one), family(other)), (Some(one), Some(other)) if one != other)
+        }
+        _ => false,
+    }
+}
+
 /// Why this is no address in the one form that newer fields permit.
 pub(super) fn canonical_ip(text: &str, path: &Path) -> Option<FieldError> {
     match ip(text, path) {

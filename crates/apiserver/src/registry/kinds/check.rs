@@ -55,12 +55,6 @@ pub(super) fn port_or_name(value: &Value, path: &Path) -> Errors {
     }
 }
 
-/// An IP address.
-pub(super) fn ip(value: &str, path: &Path) -> Option<FieldError> {
-    let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-    value.parse::<std::net::IpAddr>().is_err().then(|| FieldError::invalid(path, value, detail))
-}
-
 /// A field that must not change.
 pub(super) fn immutable(object: &Value, old: &Value, pointer: &str, path: &Path) -> Option<FieldError> {
     let now = object.pointer(pointer).unwrap_or(&Value::Null);
@@ -75,27 +69,10 @@ pub(super) fn selector(selector: &Value, path: &Path) -> Errors {
     for (i, expression) in list(selector, "matchExpressions").iter().enumerate() {
         let at = path.child("matchExpressions").index(i);
         let (operator, values) = (text(expression, "operator"), list(expression, "values"));
-        match operator {
-            "In" | "NotIn" if values.is_empty() => {
-                errors.push(FieldError::required(
-                    &at.child("values"),
-                    "must be specified when `operator` is 'In' or 'NotIn'",
-                ));
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                errors.push(FieldError::forbidden(
-                    &at.child("values"),
-                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                ));
-            }
-            operator if !OPERATORS.contains(&operator) => {
-                errors.push(FieldError::invalid(
-                    &at.child("operator"),
-                    operator,
-                    "not a valid selector operator",
-                ));
-            }
-            _ => {}
+        errors.extend(values_of_operator(operator, values, &at));
+        if !OPERATORS.contains(&operator) {
+            let at = at.child("operator");
+            errors.push(FieldError::invalid(&at, operator, "not a valid selector operator"));
         }
         let key = text(expression, "key");
         errors.extend(named(&at.child("key"), key, names::qualified_name(key)));
@@ -104,6 +81,21 @@ pub(super) fn selector(selector: &Value, path: &Path) -> Errors {
         }
     }
     errors
+}
+
+/// Values where the operator of a requirement needs them, and none where it does not.
+pub(super) fn values_of_operator(operator: &str, values: &[Value], path: &Path) -> Errors {
+    let at = path.child("values");
+    match operator {
+        "In" | "NotIn" if values.is_empty() => {
+            vec![FieldError::required(&at, "must be specified when `operator` is 'In' or 'NotIn'")]
+        }
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+            vec![FieldError::forbidden(&at, detail)]
+        }
+        _ => Errors::new(),
+    }
 }
 
 /// A workload's selector, and that its template matches. `kind` is what upstream calls the workload.
@@ -191,6 +183,18 @@ pub(super) fn quantity(value: &Value, path: &Path) -> Result<Quantity, FieldErro
         Ok(quantity) if quantity.is_negative() => Err(FieldError::invalid(path, value.clone(), NOT_NEGATIVE)),
         Ok(quantity) => Ok(quantity),
         Err(error) => Err(FieldError::invalid(path, value.clone(), error.to_string())),
+    }
+}
+
+/// Whether a value says no more than a missing one.
+pub(super) fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(true) => false,
     }
 }
 

@@ -22,6 +22,7 @@ mod plain;
 mod pod_spec;
 mod policy;
 mod rbac;
+mod resources;
 mod rules;
 mod runtime_class;
 mod scheduling;
@@ -30,6 +31,7 @@ mod signers;
 mod storage;
 mod value;
 mod webhooks;
+mod workload;
 
 use std::sync::Arc;
 
@@ -42,9 +44,6 @@ pub fn strategy(group: &str, plural: &str) -> Arc<dyn Strategy> {
         ("", "nodes") => Arc::new(core::node::Node),
         ("", "pods") => Arc::new(core::pod::Pod),
         ("apps", "daemonsets") => Arc::new(apps::DaemonSet),
-        ("apps", "deployments") => Arc::new(apps::Deployment),
-        ("apps", "replicasets") => Arc::new(apps::ReplicaSet),
-        ("apps", "statefulsets") => Arc::new(apps::StatefulSet),
         ("", "services") => Arc::new(core::service::Service),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             Arc::new(certificates::CertificateSigningRequest)
@@ -117,6 +116,7 @@ fn generic(group: &str, plural: &str) -> Generic {
 fn counts_generations(group: &str, plural: &str) -> bool {
     match group {
         "apps" => plural != "controllerrevisions",
+        "autoscaling" => true,
         "" => matches!(plural, "replicationcontrollers" | "podtemplates"),
         "batch"
         | "admissionregistration.k8s.io"

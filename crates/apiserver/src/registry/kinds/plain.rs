@@ -29,6 +29,10 @@ pub(super) struct Plain {
     pub complete: fn(&mut Value),
     /// See [`Strategy::prepare_for_create`].
     pub prepare: fn(&mut Value),
+    /// See [`Strategy::prepare_for_update`].
+    pub prepare_update: fn(&mut Value, &Value),
+    /// See [`Strategy::prepare_for_status_update`].
+    pub prepare_status: fn(&mut Value, &Value),
     /// Status of a new object, JSON; empty: the engine's.
     pub status: &'static str,
     /// See [`Strategy::validate`].
@@ -50,6 +54,8 @@ pub(super) struct Plain {
     pub selectable: &'static [&'static str],
     /// See [`Strategy::warnings`].
     pub warnings: fn(&Value) -> Vec<String>,
+    /// See [`Strategy::update_warnings`]; only for the object itself.
+    pub update_warnings: fn(&Value, &Value) -> Vec<String>,
     /// See [`Strategy::orphans_by_default`].
     pub orphans: bool,
     /// Filled at first use.
@@ -69,6 +75,8 @@ impl Plain {
             status_checks: "",
             complete: |_| {},
             prepare: |_| {},
+            prepare_update: |_, _| {},
+            prepare_status: |_, _| {},
             status: "",
             validate: |_| Errors::new(),
             validate_create: |_| Errors::new(),
@@ -79,6 +87,7 @@ impl Plain {
             row: None,
             selectable: &[],
             warnings: |_| Vec::new(),
+            update_warnings: |_, _| Vec::new(),
             orphans: false,
             compiled: OnceLock::new(),
             shapes: OnceLock::new(),
@@ -108,6 +117,14 @@ impl Strategy for Plain {
             put(object, "status", status);
         }
         (self.prepare)(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        (self.prepare_update)(object, old);
+    }
+
+    fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
+        (self.prepare_status)(object, old);
     }
 
     fn validate(&self, object: &Value) -> Errors {
@@ -184,6 +201,10 @@ impl Strategy for Plain {
 
     fn warnings(&self, object: &Value) -> Vec<String> {
         (self.warnings)(object)
+    }
+
+    fn update_warnings(&self, subresource: &str, object: &Value, old: &Value) -> Vec<String> {
+        if subresource.is_empty() { (self.update_warnings)(object, old) } else { Vec::new() }
     }
 }
 

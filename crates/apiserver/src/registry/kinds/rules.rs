@@ -2,6 +2,7 @@
 //!
 //! `spec.ports[].protocol = "TCP"` sets `protocol` in each element of `spec.ports` that has none. What the path leads
 //! through must exist already, so a line that makes a parent (`spec.strategy = {}`) stands before those that fill it.
+//! With `?=` an empty text and 0 count as missing, as they do for fields that upstream does not keep behind a pointer.
 
 use serde_json::Value;
 
@@ -12,6 +13,8 @@ struct Rule {
     path: Vec<Step>,
     field: &'static str,
     value: Value,
+    /// Whether an empty text and 0 are replaced, too.
+    empty_too: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -41,9 +44,11 @@ impl Rules {
 impl Rule {
     #[expect(clippy::panic, reason = "tables are constants of this program")]
     fn parse(line: &'static str) -> Self {
-        let parsed = line.split_once(" = ").and_then(|(path, value)| {
+        let strict = line.split_once(" = ").map(|(path, value)| (path, value, false));
+        let split = strict.or_else(|| line.split_once(" ?= ").map(|(path, value)| (path, value, true)));
+        let parsed = split.and_then(|(path, value, empty_too)| {
             let (parents, field) = path.rsplit_once('.').unwrap_or(("", path));
-            Some(Self { path: steps(parents), field, value: serde_json::from_str(value).ok()? })
+            Some(Self { path: steps(parents), field, value: serde_json::from_str(value).ok()?, empty_too })
         });
         parsed.unwrap_or_else(|| panic!("not a default: {line}"))
     }
@@ -62,8 +67,12 @@ impl Rule {
             }
             None => {
                 let Some(map) = at.as_object_mut() else { return };
-                let slot = map.entry(self.field).or_insert(Value::Null);
-                if slot.is_null() {
+                let Some(slot) = map.get_mut(self.field) else {
+                    map.insert(self.field.to_owned(), self.value.clone());
+                    return;
+                };
+                let empty = self.empty_too && (*slot == "" || *slot == 0);
+                if slot.is_null() || empty {
                     *slot = self.value.clone();
                 }
             }
@@ -95,13 +104,17 @@ mod tests {
             spec.strategy.type = "Rolling"
             spec.ports[].protocol = "TCP"
             spec.probe.httpGet.path = "/"
+            spec.seconds ?= 3
+            spec.mode ?= "Fast"
+            spec.strict = 1
             kind = "X"
             "#,
         );
-        let mut object =
-            json!({"spec": {"ports": [{"port": 1}, {"port": 2, "protocol": "UDP"}, {"protocol": null}]}});
+        let mut object = json!({"spec": {"ports": [{"port": 1}, {"port": 2, "protocol": "UDP"}, {"protocol": null}],
+                "seconds": 0, "mode": "", "strict": 0}});
         rules.apply(&mut object);
         let expected = json!({"kind": "X", "spec": {"strategy": {"type": "Rolling"},
+            "seconds": 3, "mode": "Fast", "strict": 0,
             "ports": [{"port": 1, "protocol": "TCP"}, {"port": 2, "protocol": "UDP"}, {"protocol": "TCP"}]}});
         assert_eq!(object, expected);
         rules.apply(&mut object);

@@ -9,42 +9,53 @@ use serde_json::{Value, json};
 use super::super::cells::{age, containers, count, labels, selector};
 use super::super::check;
 use super::super::rules::Rules;
-use super::super::value::{has, text};
-use super::template;
+use super::super::value::{has, put, text};
+use super::super::workload::{self, Counts};
 use crate::registry::strategy::Strategy;
 
 pub(in super::super) struct DaemonSet;
 
 static DEFAULTS: LazyLock<Rules> = LazyLock::new(|| {
     Rules::new(
-        "spec.revisionHistoryLimit = 10\nspec.updateStrategy = {}\nspec.updateStrategy.type = \"RollingUpdate\"",
+        "spec.revisionHistoryLimit = 10\nspec.updateStrategy = {}\nspec.updateStrategy.type ?= \"RollingUpdate\"",
     )
 });
 static ROLLING: LazyLock<Rules> = LazyLock::new(|| {
     Rules::new("rollingUpdate = {}\nrollingUpdate.maxUnavailable = 1\nrollingUpdate.maxSurge = 0")
 });
 
+const COUNTS: Counts = Counts {
+    all: &[
+        "currentNumberScheduled",
+        "numberMisscheduled",
+        "desiredNumberScheduled",
+        "numberReady",
+        "observedGeneration",
+        "updatedNumberScheduled",
+        "numberAvailable",
+        "numberUnavailable",
+        "collisionCount",
+    ],
+    of_replicas: &[],
+    ready: "",
+};
+
 const GENERATION: &str = "deprecated.daemonset.template.generation";
 
 impl Strategy for DaemonSet {
     fn default(&self, object: &mut Value) {
         DEFAULTS.apply(object);
-        if let Some(strategy) =
-            object.pointer_mut("/spec/updateStrategy").filter(|s| text(s, "type") == "RollingUpdate")
-        {
-            ROLLING.apply(strategy);
-        }
-        template::default(object);
+        workload::default(object, "updateStrategy", &ROLLING);
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
         let none = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
-        template::clear_status(object, none);
+        put(object, "status", none);
+        workload::prepare(object);
         meta::set_annotation(object, GENERATION, "1");
     }
 
     fn prepare_for_update(&self, object: &mut Value, old: &Value) {
-        template::keep_status(object, old);
         let was: i64 = meta::annotation(old, GENERATION).and_then(|g| g.parse().ok()).unwrap_or(1);
         let changed = object["spec"]["template"] != old["spec"]["template"];
         meta::set_annotation(object, GENERATION, &(was + i64::from(changed)).to_string());
@@ -55,7 +66,7 @@ impl Strategy for DaemonSet {
         let mut errors = check::selector(&spec["selector"], &path.child("selector"));
         errors.extend(check::template_matches(spec, &path));
         errors.extend(check::not_empty_selector(spec, "daemonset", &path));
-        errors.extend(template::validate(spec, "DaemonSet", &path));
+        errors.extend(workload::validate(spec, "DaemonSet", true, &path));
         errors.extend(check::non_negative(spec, "minReadySeconds", &path));
         errors.extend(strategy(&spec["updateStrategy"], &path.child("updateStrategy")));
         errors.extend(check::non_negative(spec, "revisionHistoryLimit", &path));
@@ -63,20 +74,19 @@ impl Strategy for DaemonSet {
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> Errors {
-        template::validate_update(object, old)
+        workload::validate_update(object, old)
     }
 
-    fn validate_status_update(&self, object: &Value, _old: &Value) -> Errors {
-        const COUNTS: [&str; 7] = [
-            "currentNumberScheduled",
-            "numberMisscheduled",
-            "desiredNumberScheduled",
-            "numberReady",
-            "updatedNumberScheduled",
-            "numberAvailable",
-            "numberUnavailable",
-        ];
-        template::validate_status(object, &COUNTS)
+    fn validate_status_update(&self, object: &Value, old: &Value) -> Errors {
+        COUNTS.validate(object, old)
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        workload::template_warnings(object)
+    }
+
+    fn update_warnings(&self, subresource: &str, object: &Value, old: &Value) -> Vec<String> {
+        if subresource.is_empty() { workload::update_warnings(object, old) } else { Vec::new() }
     }
 
     fn has_generation(&self) -> bool {

@@ -8,92 +8,83 @@ use serde_json::{Value, json};
 
 use super::super::cells::{age, containers, count, selector};
 use super::super::check;
+use super::super::plain::Plain;
 use super::super::rules::Rules;
 use super::super::value::{has, int, text};
-use super::template;
-use crate::registry::strategy::Strategy;
+use super::super::workload::{self, Counts};
+use crate::registry::strategy::Generic;
 
-pub(in super::super) struct Deployment;
-
-static DEFAULTS: LazyLock<Rules> = LazyLock::new(|| {
-    Rules::new(
-        r#"
-        spec.replicas = 1
-        spec.revisionHistoryLimit = 10
-        spec.progressDeadlineSeconds = 600
-        spec.strategy = {}
-        spec.strategy.type = "RollingUpdate"
-        "#,
-    )
-});
 static ROLLING: LazyLock<Rules> = LazyLock::new(|| {
     Rules::new("rollingUpdate = {}\nrollingUpdate.maxUnavailable = \"25%\"\nrollingUpdate.maxSurge = \"25%\"")
 });
 
-impl Strategy for Deployment {
-    fn default(&self, object: &mut Value) {
-        DEFAULTS.apply(object);
-        if let Some(strategy) =
-            object.pointer_mut("/spec/strategy").filter(|s| text(s, "type") == "RollingUpdate")
-        {
-            ROLLING.apply(strategy);
-        }
-        template::default(object);
-    }
+const COUNTS: Counts = Counts {
+    all: &[
+        "observedGeneration",
+        "replicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "unavailableReplicas",
+        "terminatingReplicas",
+        "collisionCount",
+    ],
+    of_replicas: &["updatedReplicas", "readyReplicas", "availableReplicas"],
+    ready: "readyReplicas",
+};
 
-    fn prepare_for_create(&self, object: &mut Value) {
-        template::clear_status(object, json!({}));
-    }
-
-    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
-        template::keep_status(object, old);
-    }
-
-    fn validate(&self, object: &Value) -> Errors {
-        let (spec, path) = (&object["spec"], Path::new("spec"));
-        let mut errors: Errors = check::non_negative(spec, "replicas", &path).into_iter().collect();
-        errors.extend(check::selector_and_template(spec, "deployment", &path));
-        errors.extend(template::validate(spec, "ReplicaSet", &path));
-        errors.extend(strategy(&spec["strategy"], &path.child("strategy")));
-        errors.extend(check::non_negative(spec, "minReadySeconds", &path));
-        errors.extend(check::non_negative(spec, "revisionHistoryLimit", &path));
-        errors.extend(progress_deadline(spec));
-        errors
-    }
-
-    fn validate_update(&self, object: &Value, old: &Value) -> Errors {
-        template::validate_update(object, old)
-    }
-
-    fn validate_status_update(&self, object: &Value, _old: &Value) -> Errors {
-        const COUNTS: [&str; 5] =
-            ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas"];
-        template::validate_status(object, &COUNTS)
-    }
-
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn table_row(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
-        let (spec, status) = (&object["spec"], &object["status"]);
-        let (names, images) = containers(&spec["template"]["spec"]);
-        let ready = int(status, "readyReplicas").unwrap_or_default();
-        Some(vec![
-            json!(meta::name(object)),
-            json!(format!("{ready}/{}", int(spec, "replicas").unwrap_or_default())),
-            count(status, "updatedReplicas"),
-            count(status, "availableReplicas"),
-            age(object, now),
-            names,
-            images,
-            selector(&spec["selector"]),
-        ])
+pub(super) fn plain(generic: Generic) -> Plain {
+    Plain {
+        defaults: r#"
+            spec.replicas = 1
+            spec.revisionHistoryLimit = 10
+            spec.progressDeadlineSeconds = 600
+            spec.strategy = {}
+            spec.strategy.type ?= "RollingUpdate"
+        "#,
+        complete: |object| workload::default(object, "strategy", &ROLLING),
+        prepare: workload::prepare,
+        status: "{}",
+        validate,
+        validate_update: workload::validate_update,
+        validate_status: |object, old| COUNTS.validate(object, old),
+        row: Some(row),
+        warnings: workload::warnings,
+        update_warnings: workload::update_warnings,
+        ..Plain::new(generic)
     }
 }
 
+fn validate(object: &Value) -> Errors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut errors: Errors = check::non_negative(spec, "replicas", &path).into_iter().collect();
+    errors.extend(check::selector_and_template(spec, "deployment", &path));
+    let replicated = int(spec, "replicas").unwrap_or_default() > 1;
+    errors.extend(workload::validate(spec, "ReplicaSet", replicated, &path));
+    errors.extend(strategy(&spec["strategy"], &path.child("strategy")));
+    errors.extend(check::non_negative(spec, "minReadySeconds", &path));
+    errors.extend(check::non_negative(spec, "revisionHistoryLimit", &path));
+    errors.extend(progress_deadline(spec, &path));
+    errors
+}
+
+fn row(object: &Value, now: i64) -> Vec<Value> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let (names, images) = containers(&spec["template"]["spec"]);
+    let ready = int(status, "readyReplicas").unwrap_or_default();
+    vec![
+        json!(meta::name(object)),
+        json!(format!("{ready}/{}", int(spec, "replicas").unwrap_or_default())),
+        count(status, "updatedReplicas"),
+        count(status, "availableReplicas"),
+        age(object, now),
+        names,
+        images,
+        selector(&spec["selector"]),
+    ]
+}
+
 fn strategy(strategy: &Value, path: &Path) -> Errors {
-    const TYPES: [&str; 2] = ["Recreate", "RollingUpdate"];
     let rolling = path.child("rollingUpdate");
     match text(strategy, "type") {
         "Recreate" if has(strategy, "rollingUpdate") => {
@@ -101,8 +92,7 @@ fn strategy(strategy: &Value, path: &Path) -> Errors {
         }
         "Recreate" => Errors::new(),
         "RollingUpdate" => rolling_update(&strategy["rollingUpdate"], &rolling),
-        "" => vec![FieldError::required(&path.child("type"), "")],
-        other => vec![FieldError::not_supported(&path.child("type"), other, &TYPES)],
+        _ => vec![FieldError::not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"])],
     }
 }
 
@@ -119,13 +109,16 @@ fn rolling_update(rolling: &Value, path: &Path) -> Errors {
     errors
 }
 
-fn progress_deadline(spec: &Value) -> Option<FieldError> {
-    let path = Path::new("spec");
-    let deadline = int(spec, "progressDeadlineSeconds")?;
-    if let Some(negative) = check::non_negative(spec, "progressDeadlineSeconds", &path) {
-        return Some(negative);
+fn progress_deadline(spec: &Value, path: &Path) -> Errors {
+    const FIELD: &str = "progressDeadlineSeconds";
+    let Some(deadline) = int(spec, FIELD) else { return Errors::new() };
+    let mut errors: Errors = check::non_negative(spec, FIELD, path).into_iter().collect();
+    if deadline <= int(spec, "minReadySeconds").unwrap_or_default() {
+        errors.push(FieldError::invalid(
+            &path.child(FIELD),
+            deadline,
+            "must be greater than minReadySeconds",
+        ));
     }
-    let detail = "must be greater than minReadySeconds";
-    (deadline <= int(spec, "minReadySeconds").unwrap_or_default())
-        .then(|| FieldError::invalid(&path.child("progressDeadlineSeconds"), deadline, detail))
+    errors
 }

@@ -3,37 +3,18 @@
 use std::sync::LazyLock;
 
 use machinery::field::{Errors, FieldError, Path};
-use machinery::meta;
+use machinery::{meta, names};
 use serde_json::{Value, json};
 
 use super::super::cells::{age, containers};
 use super::super::check;
+use super::super::plain::Plain;
+use super::super::pod_spec;
 use super::super::rules::Rules;
-use super::super::value::{has, int, text};
-use super::template;
-use crate::registry::strategy::Strategy;
+use super::super::value::{has, int, list, text};
+use super::super::workload::{self, Counts};
+use crate::registry::strategy::Generic;
 
-pub(in super::super) struct StatefulSet;
-
-static DEFAULTS: LazyLock<Rules> = LazyLock::new(|| {
-    Rules::new(
-        r#"
-        spec.replicas = 1
-        spec.revisionHistoryLimit = 10
-        spec.podManagementPolicy = "OrderedReady"
-        spec.updateStrategy = {}
-        spec.updateStrategy.type = "RollingUpdate"
-        spec.persistentVolumeClaimRetentionPolicy = {}
-        spec.persistentVolumeClaimRetentionPolicy.whenDeleted = "Retain"
-        spec.persistentVolumeClaimRetentionPolicy.whenScaled = "Retain"
-        spec.volumeClaimTemplates[].apiVersion = "v1"
-        spec.volumeClaimTemplates[].kind = "PersistentVolumeClaim"
-        spec.volumeClaimTemplates[].spec.volumeMode = "Filesystem"
-        spec.volumeClaimTemplates[].status = {}
-        spec.volumeClaimTemplates[].status.phase = "Pending"
-        "#,
-    )
-});
 static ROLLING: LazyLock<Rules> =
     LazyLock::new(|| Rules::new("rollingUpdate = {}\nrollingUpdate.partition = 0"));
 
@@ -48,80 +29,120 @@ const MUTABLE: [&str; 7] = [
     "minReadySeconds",
 ];
 
-impl Strategy for StatefulSet {
-    fn default(&self, object: &mut Value) {
-        DEFAULTS.apply(object);
-        if let Some(strategy) =
-            object.pointer_mut("/spec/updateStrategy").filter(|s| text(s, "type") == "RollingUpdate")
-        {
-            ROLLING.apply(strategy);
-        }
-        template::default(object);
-    }
+const COUNTS: Counts = Counts {
+    all: &[
+        "replicas",
+        "readyReplicas",
+        "currentReplicas",
+        "updatedReplicas",
+        "availableReplicas",
+        "observedGeneration",
+        "collisionCount",
+    ],
+    of_replicas: &["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"],
+    ready: "status.readyReplicas",
+};
 
-    fn prepare_for_create(&self, object: &mut Value) {
-        template::clear_status(object, json!({"replicas": 0, "availableReplicas": 0}));
+pub(super) fn plain(generic: Generic) -> Plain {
+    Plain {
+        defaults: r#"
+            spec.replicas = 1
+            spec.revisionHistoryLimit = 10
+            spec.podManagementPolicy ?= "OrderedReady"
+            spec.updateStrategy = {}
+            spec.updateStrategy.type ?= "RollingUpdate"
+            spec.persistentVolumeClaimRetentionPolicy = {}
+            spec.persistentVolumeClaimRetentionPolicy.whenDeleted ?= "Retain"
+            spec.persistentVolumeClaimRetentionPolicy.whenScaled ?= "Retain"
+            spec.volumeClaimTemplates[].apiVersion ?= "v1"
+            spec.volumeClaimTemplates[].kind ?= "PersistentVolumeClaim"
+            spec.volumeClaimTemplates[].spec.volumeMode = "Filesystem"
+            spec.volumeClaimTemplates[].status = {}
+            spec.volumeClaimTemplates[].status.phase ?= "Pending"
+        
+        "#,
+        complete: |object| workload::default(object, "updateStrategy", &ROLLING),
+        prepare: workload::prepare,
+        status: r#"{"replicas":0,"availableReplicas":0}"#,
+        validate,
+        validate_create,
+        validate_update,
+        validate_status: |object, old| COUNTS.validate(object, old),
+        row: Some(row),
+        warnings,
+        update_warnings,
+        ..Plain::new(generic)
     }
+}
 
-    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
-        template::keep_status(object, old);
+fn validate(object: &Value) -> Errors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut errors = policies(spec, &path);
+    for field in ["replicas", "minReadySeconds"] {
+        errors.extend(check::non_negative(spec, field, &path));
     }
+    errors.extend(check::non_negative(&spec["ordinals"], "start", &path.child("ordinals")));
+    errors.extend(check::selector_and_template(spec, "statefulset", &path));
+    // Upstream looks no further into the pods, which may use volumes that stand in the claim templates.
+    errors.extend(pod_spec::validate_template_metadata(&spec["template"], &path.child("template")));
+    errors.extend(workload::endless(spec, "StatefulSet", &path));
+    let service = text(spec, "serviceName");
+    if !service.is_empty() {
+        errors.extend(check::named(&path.child("serviceName"), service, names::dns1123_subdomain(service)));
+    }
+    errors
+}
 
-    fn validate(&self, object: &Value) -> Errors {
-        let (spec, path) = (&object["spec"], Path::new("spec"));
-        let mut errors = policies(spec, &path);
-        for field in ["replicas", "minReadySeconds"] {
-            errors.extend(check::non_negative(spec, field, &path));
-        }
-        errors.extend(check::non_negative(&spec["ordinals"], "start", &path.child("ordinals")));
-        let at = path.child("serviceName");
-        let service = text(spec, "serviceName");
-        if !service.is_empty() {
-            errors.extend(check::named(&at, service, machinery::names::dns1123_subdomain(service)));
-        }
-        errors.extend(check::selector_and_template(spec, "statefulset", &path));
-        errors.extend(template::validate(spec, "StatefulSet", &path));
-        errors
-    }
+/// Pods are hosts that are named after the set.
+fn validate_create(object: &Value) -> Errors {
+    let name = meta::name(object);
+    let path = Path::new("metadata").child("name");
+    if name.is_empty() { Errors::new() } else { check::named(&path, name, names::dns1123_label(name)) }
+}
 
-    fn validate_update(&self, object: &Value, old: &Value) -> Errors {
-        let fixed = |object: &Value| {
-            let mut spec = object["spec"].clone();
-            if let Some(spec) = spec.as_object_mut() {
-                spec.retain(|field, _| !MUTABLE.contains(&field.as_str()));
-            }
-            spec
-        };
-        if fixed(object) == fixed(old) {
-            return Errors::new();
-        }
-        let detail = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', \
-                      'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
-        vec![FieldError::forbidden(&Path::new("spec"), detail)]
+fn validate_update(object: &Value, old: &Value) -> Errors {
+    let (spec, before) = (&object["spec"], &old["spec"]);
+    let fields = |spec: &Value| {
+        spec.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    let fixed = |field: &String| !MUTABLE.contains(&field.as_str());
+    if fields(spec).iter().chain(&fields(before)).filter(|f| fixed(f)).all(|f| spec.get(f) == before.get(f)) {
+        return Errors::new();
     }
+    let detail = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', \
+                  'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+    vec![FieldError::forbidden(&Path::new("spec"), detail)]
+}
 
-    fn validate_status_update(&self, object: &Value, _old: &Value) -> Errors {
-        const COUNTS: [&str; 5] =
-            ["replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
-        template::validate_status(object, &COUNTS)
-    }
+fn row(object: &Value, now: i64) -> Vec<Value> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let (names, images) = containers(&spec["template"]["spec"]);
+    let ready = int(status, "readyReplicas").unwrap_or_default();
+    vec![
+        json!(meta::name(object)),
+        json!(format!("{ready}/{}", int(spec, "replicas").unwrap_or_default())),
+        age(object, now),
+        names,
+        images,
+    ]
+}
 
-    fn has_generation(&self) -> bool {
-        true
+fn warnings(object: &Value) -> Vec<String> {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut warnings = workload::template_warnings(object);
+    for (i, claim) in list(spec, "volumeClaimTemplates").iter().enumerate() {
+        let at = path.child("volumeClaimTemplates").index(i);
+        warnings.extend(pod_spec::claim_warnings(&claim["spec"], &at));
     }
+    if int(spec, "revisionHistoryLimit").is_some_and(|limit| limit < 0) {
+        let what = "a negative value retains all historical revisions; a value >= 0 is recommended";
+        warnings.push(format!("spec.revisionHistoryLimit: {what}"));
+    }
+    warnings
+}
 
-    fn table_row(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
-        let (spec, status) = (&object["spec"], &object["status"]);
-        let (names, images) = containers(&spec["template"]["spec"]);
-        let ready = int(status, "readyReplicas").unwrap_or_default();
-        Some(vec![
-            json!(meta::name(object)),
-            json!(format!("{ready}/{}", int(spec, "replicas").unwrap_or_default())),
-            age(object, now),
-            names,
-            images,
-        ])
-    }
+fn update_warnings(object: &Value, old: &Value) -> Vec<String> {
+    if object.get("spec") == old.get("spec") { Vec::new() } else { warnings(object) }
 }
 
 /// How pods are made, replaced and what becomes of their claims.
@@ -139,7 +160,7 @@ fn policies(spec: &Value, path: &Path) -> Errors {
     for field in ["whenDeleted", "whenScaled"].into_iter().filter(|_| retention.is_object()) {
         if !["Retain", "Delete"].contains(&text(retention, field)) {
             let value = text(retention, field);
-            errors.push(FieldError::not_supported(&at.child(field), value, &["Retain", "Delete"]));
+            errors.push(FieldError::not_supported(&at.child(field), value, &["Delete", "Retain"]));
         }
     }
     errors
@@ -148,7 +169,7 @@ fn policies(spec: &Value, path: &Path) -> Errors {
 fn update_strategy(strategy: &Value, path: &Path) -> Errors {
     let (rolling, at) = (&strategy["rollingUpdate"], path.child("rollingUpdate"));
     match text(strategy, "type") {
-        "" => vec![FieldError::required(&path.child("type"), "")],
+        "" => vec![FieldError::required(path, "")],
         "OnDelete" if has(strategy, "rollingUpdate") => {
             let detail = "only allowed for updateStrategy 'RollingUpdate'";
             vec![FieldError::invalid(&at, rolling.clone(), detail)]

@@ -5,16 +5,24 @@ use machinery::meta;
 use machinery::selector::LabelSelector;
 use serde_json::{Map, Value, json};
 
-use super::super::cells::{age, containers, count, labels};
+use super::super::cells::{containers, labels};
 use super::super::check;
 use super::super::plain::Plain;
 use super::super::pod_spec;
-use super::super::value::{map, put, text};
+use super::super::value::{has, map, put};
+use super::super::workload::{self, Counts};
 use crate::registry::strategy::Generic;
 
 pub(super) fn pod_template(generic: Generic) -> Plain {
     Plain {
         complete: template_defaults,
+        prepare: |object| {
+            object.pointer_mut("/template/spec").map_or((), |pod| pod_spec::drop_disabled(pod, None))
+        },
+        warnings: template_warnings,
+        update_warnings: |object, old| {
+            if object.get("template") == old.get("template") { Vec::new() } else { template_warnings(object) }
+        },
         validate: |object| pod_spec::validate_template(&object["template"], &Path::new("template")),
         row: Some(template_row),
         ..Plain::new(generic)
@@ -25,13 +33,27 @@ pub(super) fn replication_controller(generic: Generic) -> Plain {
     Plain {
         defaults: "spec.replicas = 1",
         complete: controller_defaults,
+        prepare: workload::prepare,
         status: r#"{"replicas":0}"#,
         validate: controller,
-        row: Some(controller_row),
+        validate_status: |object, old| COUNTS.validate(object, old),
+        row: Some(|object, now| workload::row(object, now, labels(&object["spec"], "selector"))),
+        warnings: workload::warnings,
+        update_warnings: workload::update_warnings,
         selectable: &["status.replicas"],
         orphans: true,
         ..Plain::new(generic)
     }
+}
+
+const COUNTS: Counts = Counts {
+    all: &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"],
+    of_replicas: &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+    ready: "readyReplicas",
+};
+
+fn template_warnings(object: &Value) -> Vec<String> {
+    pod_spec::template_warnings(&object["template"], &Path::new("template"))
 }
 
 fn template_defaults(object: &mut Value) {
@@ -68,38 +90,21 @@ fn controller(object: &Value) -> Errors {
     if chosen.is_none() {
         errors.push(FieldError::required(&path.child("selector"), ""));
     }
+    if !has(spec, "replicas") {
+        errors.push(FieldError::required(&path.child("replicas"), ""));
+    }
     errors.extend(check::non_negative(spec, "replicas", &path));
-    let (template, at) = (&spec["template"], path.child("template"));
+    let template = &spec["template"];
     if !template.is_object() {
-        errors.push(FieldError::required(&at, ""));
+        errors.push(FieldError::required(&path.child("template"), ""));
         return errors;
     }
     let own = map(&template["metadata"], "labels");
     if chosen.is_some_and(|chosen| !LabelSelector::from_map(chosen).matches_map(own)) {
         let shown = own.cloned().map_or(Value::Null, Value::Object);
-        let labels = at.child("metadata").child("labels");
+        let labels = path.child("template").child("metadata").child("labels");
         errors.push(FieldError::invalid(&labels, shown, "`selector` does not match template `labels`"));
     }
-    errors.extend(pod_spec::validate_template(template, &at));
-    let policy = text(&template["spec"], "restartPolicy");
-    if !matches!(policy, "" | "Always") {
-        let at = at.child("spec").child("restartPolicy");
-        errors.push(FieldError::not_supported(&at, policy, &["Always"]));
-    }
+    errors.extend(workload::validate(spec, "ReplicationController", false, &path));
     errors
-}
-
-fn controller_row(object: &Value, now: i64) -> Vec<Value> {
-    let (spec, status) = (&object["spec"], &object["status"]);
-    let (names, images) = containers(&spec["template"]["spec"]);
-    vec![
-        json!(meta::name(object)),
-        count(spec, "replicas"),
-        count(status, "replicas"),
-        count(status, "readyReplicas"),
-        age(object, now),
-        names,
-        images,
-        labels(spec, "selector"),
-    ]
 }

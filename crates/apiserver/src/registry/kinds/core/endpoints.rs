@@ -5,17 +5,21 @@ use machinery::{meta, names};
 use serde_json::{Value, json};
 
 use super::super::cells::{age, shortened};
-use super::super::check;
 use super::super::plain::Plain;
-use super::super::value::{int, list, text};
+use super::super::value::{has, int, list, text};
+use super::super::{addresses, check};
 use crate::registry::strategy::Generic;
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
 pub(super) fn plain(generic: Generic) -> Plain {
     Plain {
-        defaults: "subsets[].ports[].protocol = \"TCP\"",
-        validate,
+        defaults: "subsets[].ports[].protocol ?= \"TCP\"",
+        validate_create: validate,
+        // What is there may have been let through by older rules.
+        validate_update: |object, old| {
+            if object.get("subsets") == old.get("subsets") { Errors::new() } else { validate(object) }
+        },
         row: Some(row),
         ..Plain::new(generic)
     }
@@ -44,28 +48,21 @@ fn validate(object: &Value) -> Errors {
 
 fn one_address(address: &Value, path: &Path) -> Errors {
     let (ip, at) = (text(address, "ip"), path.child("ip"));
-    if let Some(error) = check::ip(ip, &at) {
-        return vec![error];
-    }
+    let parsed = addresses::ip(ip, &at);
+    let mut errors: Errors = parsed.as_ref().err().cloned().into_iter().collect();
     let name = text(address, "hostname");
-    let mut errors = Errors::new();
     if !name.is_empty() {
         errors.extend(check::named(&path.child("hostname"), name, names::dns1123_label(name)));
     }
-    errors.extend(unreachable(ip, &at));
-    errors
-}
-
-/// Addresses that mean something else on each machine. Upstream refuses those of the loopback, too, where a cluster of
-/// one machine may well live.
-fn unreachable(ip: &str, path: &Path) -> Option<FieldError> {
-    let parsed: std::net::IpAddr = ip.parse().ok()?;
-    let link_local = matches!(parsed, std::net::IpAddr::V4(v4) if v4.is_link_local());
-    if parsed.is_unspecified() {
-        return Some(FieldError::invalid(path, ip, "may not be unspecified (0.0.0.0 or ::)"));
+    if has(address, "nodeName") {
+        let name = text(address, "nodeName");
+        errors.extend(check::named(&path.child("nodeName"), name, names::dns1123_subdomain(name)));
     }
-    let detail = "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
-    link_local.then(|| FieldError::invalid(path, ip, detail))
+    match parsed {
+        Ok(parsed) => errors.extend(addresses::endpoint(parsed, ip, &at)),
+        Err(_) => errors.push(FieldError::invalid(&at, ip, "must be a valid IP address")),
+    }
+    errors
 }
 
 fn one_port(port: &Value, named: bool, path: &Path) -> Errors {
@@ -78,6 +75,10 @@ fn one_port(port: &Value, named: bool, path: &Path) -> Errors {
     }
     errors.extend(check::port(int(port, "port").unwrap_or_default(), &path.child("port")));
     errors.extend(check::one_of(port, "protocol", &PROTOCOLS, path));
+    if has(port, "appProtocol") {
+        let name = text(port, "appProtocol");
+        errors.extend(check::named(&path.child("appProtocol"), name, names::qualified_name(name)));
+    }
     errors
 }
 
@@ -85,12 +86,12 @@ fn row(object: &Value, now: i64) -> Vec<Value> {
     let mut all = Vec::new();
     for subset in list(object, "subsets") {
         let ports = list(subset, "ports");
-        for address in list(subset, "addresses") {
-            let ip = text(address, "ip");
-            if ports.is_empty() {
-                all.push(ip.to_owned());
-            }
-            all.extend(ports.iter().map(|port| host_port(ip, int(port, "port").unwrap_or_default())));
+        let ips = || list(subset, "addresses").iter().map(|address| text(address, "ip"));
+        if ports.is_empty() {
+            all.extend(ips().map(str::to_owned));
+        }
+        for number in ports.iter().map(|port| int(port, "port").unwrap_or_default()) {
+            all.extend(ips().map(|ip| host_port(ip, number)));
         }
     }
     vec![json!(meta::name(object)), json!(shortened(&all, "<none>")), age(object, now)]

@@ -1,5 +1,6 @@
 //! Kinds of the core group.
 
+mod claim;
 mod controller;
 mod data;
 mod endpoints;
@@ -8,12 +9,18 @@ pub mod namespace;
 pub mod node;
 pub mod pod;
 mod pod_columns;
+mod pod_resize;
 mod pod_rules;
+mod pod_status;
 mod quota;
 pub mod service;
 mod service_columns;
 mod service_rules;
+mod service_status;
+mod service_update;
 mod volume;
+
+pub(super) use claim::validate_claim_spec;
 
 use machinery::meta;
 use serde_json::{Value, json};
@@ -33,8 +40,8 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "events" => event::plain(generic),
         "limitranges" => quota::limit_range(generic),
         "resourcequotas" => quota::resource_quota(generic),
-        "persistentvolumes" => volume::volume(generic),
-        "persistentvolumeclaims" => volume::claim(generic),
+        "persistentvolumes" => volume::plain(generic),
+        "persistentvolumeclaims" => claim::plain(generic),
         "podtemplates" => controller::pod_template(generic),
         "replicationcontrollers" => controller::replication_controller(generic),
         _ => return None,

@@ -1,14 +1,27 @@
 //! Namespaces: they end in two steps, through `spec.finalizers`.
 
+use machinery::field::{Errors, FieldError, Path};
 use machinery::{meta, names};
 use serde_json::{Value, json};
 
 use super::super::cells::age;
-use super::super::value::{below, fill, put, text};
+use super::super::check;
+use super::super::value::{below, fill, put, strings, text};
 use crate::registry::strategy::Strategy;
 
 /// Label that every namespace carries with its own name, for selectors.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// What keeps a namespace has a domain, or is Kubernetes' own.
+fn finalizer(name: &str, path: &Path) -> Errors {
+    const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+    let mut errors = check::named(path, name, names::qualified_name(name));
+    if !name.contains('/') && !STANDARD.contains(&name) {
+        let detail = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(FieldError::invalid(path, name, detail));
+    }
+    errors
+}
 
 /// The strategy of Namespaces.
 pub struct Namespace;
@@ -44,6 +57,29 @@ impl Strategy for Namespace {
             put(spec, "finalizers", old.pointer("/spec/finalizers").cloned().unwrap_or_else(|| json!([])));
         }
         put(object, "status", old.get("status").cloned().unwrap_or_else(|| json!({})));
+    }
+
+    fn validate_create(&self, object: &Value) -> Errors {
+        let path = Path::new("spec").child("finalizers");
+        strings(&object["spec"], "finalizers").into_iter().flat_map(|name| finalizer(name, &path)).collect()
+    }
+
+    fn validate_status_update(&self, object: &Value, _old: &Value) -> Errors {
+        let phase = text(&object["status"], "phase");
+        let (wanted, when) = match meta::deletion_timestamp(object) {
+            None => ("Active", "empty"),
+            Some(_) => ("Terminating", "not empty"),
+        };
+        let detail = format!("may only be '{wanted}' if `deletionTimestamp` is {when}");
+        let path = Path::new("status").child("Phase");
+        (phase != wanted).then(|| FieldError::invalid(&path, phase, detail)).into_iter().collect()
+    }
+
+    fn validate_subresource_update(&self, subresource: &str, object: &Value, _old: &Value) -> Errors {
+        let path = Path::new("spec").child("finalizers");
+        let names = strings(&object["spec"], "finalizers").into_iter().enumerate();
+        let names = names.filter(|_| subresource == "finalize");
+        names.flat_map(|(i, name)| finalizer(name, &path.index(i))).collect()
     }
 
     fn holds(&self, object: &Value) -> bool {

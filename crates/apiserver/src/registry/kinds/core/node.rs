@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use machinery::field::{Errors, FieldError, Path};
+use machinery::text::go_quote;
 use machinery::{meta, names};
 use serde_json::{Value, json};
 
 use super::super::cells::{age, or_none};
-use super::super::check;
 use super::super::rules::Rules;
-use super::super::value::{fill, flag, has, list, text};
+use super::super::value::{fill, flag, list, map, put, strings, text};
+use super::super::{addresses, check, resources};
 use crate::registry::strategy::Strategy;
 
 /// The strategy of Nodes.
@@ -46,6 +47,14 @@ impl Strategy for Node {
 
     fn default(&self, object: &mut Value) {
         DEFAULTS.apply(object);
+        if let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) {
+            let (one, all) = (text(spec, "podCIDR").to_owned(), strings(spec, "podCIDRs"));
+            match all.first().map(|first| (*first).to_owned()) {
+                None if !one.is_empty() => put(spec, "podCIDRs", json!([one])),
+                Some(first) if one.is_empty() => put(spec, "podCIDR", first),
+                _ => {}
+            }
+        }
         let Some(status) = object.get_mut("status") else { return };
         if let Some(capacity) = status.get("capacity").filter(|c| c.is_object()).cloned() {
             fill(status, "allocatable", capacity);
@@ -53,22 +62,26 @@ impl Strategy for Node {
     }
 
     fn validate(&self, object: &Value) -> Errors {
-        taints(list(&object["spec"], "taints"))
+        let spec = &object["spec"];
+        let mut errors = taints(list(spec, "taints"));
+        errors.extend(of_status(&object["status"]));
+        let (ranges, path) = (strings(spec, "podCIDRs"), Path::new("spec").child("podCIDRs"));
+        for (i, range) in ranges.iter().enumerate() {
+            errors.extend(addresses::new_range(range, &[], &path.index(i)));
+        }
+        if ranges.len() > 1 && !addresses::is_dual_stack(&ranges) {
+            let detail = "may specify no more than one CIDR for each IP family";
+            errors.push(FieldError::invalid(&path, spec["podCIDRs"].clone(), detail));
+        }
+        errors
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> Errors {
-        let (path, spec, before) = (Path::new("spec"), &object["spec"], &old["spec"]);
-        let changed = |field: &str| has(before, field) && before[field] != spec[field];
-        let mut errors = Errors::new();
-        if changed("podCIDRs") || changed("podCIDR") {
-            let detail = "node updates may not change podCIDR except from \"\" to valid";
-            errors.push(FieldError::forbidden(&path.child("podCIDRs"), detail));
-        }
-        if !text(before, "providerID").is_empty() && changed("providerID") {
-            let detail = "node updates may not change providerID except from \"\" to valid";
-            errors.push(FieldError::forbidden(&path.child("providerID"), detail));
-        }
-        errors
+        update(object, old)
+    }
+
+    fn validate_status_update(&self, object: &Value, old: &Value) -> Errors {
+        update(object, old)
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -84,18 +97,93 @@ impl Strategy for Node {
     }
 }
 
+/// What a node has, and what it can do.
+fn of_status(status: &Value) -> Errors {
+    let mut errors = Errors::new();
+    for field in ["capacity", "allocatable"] {
+        for (name, amount) in map(status, field).into_iter().flatten() {
+            errors.extend(resources::amount(name, amount, &Path::new("status").child(field).child(name)));
+        }
+    }
+    let (features, path) =
+        (strings(status, "declaredFeatures"), Path::new("status").child("declaredFeatures"));
+    for (i, feature) in features.iter().enumerate() {
+        errors.extend(feature_name(feature).map(|why| FieldError::invalid(&path.index(i), *feature, why)));
+        match features.get(i + 1) {
+            Some(next) if next == feature => {
+                errors.push(FieldError::duplicate(&path.index(i + 1), *next));
+            }
+            Some(next) if next < feature => {
+                let detail = "list must be sorted alphabetically";
+                errors.push(FieldError::invalid(&path.index(i + 1), *next, detail));
+            }
+            _ => {}
+        }
+    }
+    errors
+}
+
+/// Why this is no name of a feature: `MyFeature/mySubFeature`.
+fn feature_name(name: &str) -> Option<String> {
+    const LENGTH_MAX: usize = 253;
+    let quoted = go_quote(name);
+    if name.len() > LENGTH_MAX {
+        return Some(format!("invalid feature name {quoted}: must be no more than {LENGTH_MAX} characters"));
+    }
+    let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
+    let fits = name.split('/').all(plain) && name.starts_with(|c: char| c.is_ascii_uppercase());
+    let form = "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes";
+    (!fits).then(|| format!("invalid feature name {quoted}: {form}"))
+}
+
+/// Ranges and the provider's name are given once.
+fn update(object: &Value, old: &Value) -> Errors {
+    let (path, spec, before) = (Path::new("spec"), &object["spec"], &old["spec"]);
+    let mut errors = of_status(&object["status"]);
+    let addresses = list(&object["status"], "addresses");
+    for (i, address) in addresses.iter().enumerate().filter(|(i, address)| addresses[..*i].contains(address))
+    {
+        let path = Path::new("status").child("addresses").index(i);
+        errors.push(FieldError::duplicate(&path, address.clone()));
+    }
+    let (now, was) = (strings(spec, "podCIDRs"), strings(before, "podCIDRs"));
+    let changed = match (was.len(), now.len()) {
+        (0, _) => 0,
+        (was, now) if was != now => 1,
+        _ => was.iter().zip(&now).filter(|(was, now)| was != now).count(),
+    };
+    for _ in 0..changed {
+        let detail = "node updates may not change podCIDR except from \"\" to valid";
+        errors.push(FieldError::forbidden(&path.child("podCIDRs"), detail));
+    }
+    let provider = text(before, "providerID");
+    if !provider.is_empty() && provider != text(spec, "providerID") {
+        let detail = "node updates may not change providerID except from \"\" to valid";
+        errors.push(FieldError::forbidden(&path.child("providerID"), detail));
+    }
+    errors.extend(taints(list(spec, "taints")));
+    if text(spec, "externalID") != text(before, "externalID") {
+        errors.push(FieldError::forbidden(&path.child("externalID"), "may not be updated"));
+    }
+    errors
+}
+
 fn taints(taints: &[Value]) -> Errors {
-    const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
+    const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
     let mut errors = Errors::new();
     let mut seen = BTreeSet::new();
     for (i, taint) in taints.iter().enumerate() {
         let at = Path::new("metadata").child("taints").index(i);
         let (key, value, effect) = (text(taint, "key"), text(taint, "value"), text(taint, "effect"));
         errors.extend(check::named(&at.child("key"), key, names::qualified_name(key)));
-        errors.extend(check::named(&at.child("value"), value, names::label_value(value)));
+        let reasons = names::label_value(value);
+        if !reasons.is_empty() {
+            errors.push(FieldError::invalid(&at.child("value"), value, reasons.join(";")));
+        }
         errors.extend(check::one_of(taint, "effect", &EFFECTS, &at));
         if !seen.insert((key, effect)) {
-            errors.push(FieldError::duplicate(&at, taint.clone()));
+            let detail = "taints must be unique by key and effect pair";
+            errors.push(FieldError::duplicate(&at, taint.clone()).with_detail(detail));
         }
     }
     errors
@@ -116,8 +204,11 @@ fn row(node: &Value, now: i64) -> Vec<Value> {
     if flag(&node["spec"], "unschedulable") {
         state.push_str(",SchedulingDisabled");
     }
-    let roles: Vec<&str> =
-        meta::labels(node).into_iter().flatten().filter_map(|(key, _)| key.strip_prefix(ROLE)).collect();
+    let labels = || meta::labels(node).into_iter().flatten();
+    let mut roles: BTreeSet<&str> = labels().filter_map(|(key, _)| key.strip_prefix(ROLE)).collect();
+    roles.extend(meta::label(node, "kubernetes.io/role"));
+    roles.remove("");
+    let roles: Vec<&str> = roles.into_iter().collect();
     let address = |kind: &str| {
         let found = list(status, "addresses").iter().find(|a| text(a, "type") == kind);
         json!(or_none(found.map_or("", |a| text(a, "address"))))

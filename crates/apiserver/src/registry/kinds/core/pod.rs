@@ -1,11 +1,11 @@
 //! Pods: their end is graceful, their node is a selectable field.
 
-use machinery::field::{Errors, Path};
+use machinery::field::Errors;
 use serde_json::{Value, json};
 
 use super::super::pod_spec;
-use super::super::value::{fill, list, put, text};
-use super::{pod_columns, pod_rules};
+use super::super::value::{list, put};
+use super::{pod_columns, pod_resize, pod_rules, pod_status};
 use crate::registry::strategy::Strategy;
 
 /// The strategy of Pods.
@@ -28,6 +28,9 @@ impl Strategy for Pod {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
+        if let Some(spec) = object.get_mut("spec") {
+            pod_spec::drop_disabled(spec, None);
+        }
         let mut status = json!({ "phase": "Pending", "qosClass": pod_spec::qos_class(&object["spec"]) });
         if !list(&object["spec"], "schedulingGates").is_empty() {
             status["conditions"] = json!([{
@@ -38,25 +41,27 @@ impl Strategy for Pod {
             }]);
         }
         put(object, "status", status);
+        pod_spec::merge_label_keys(object);
+        pod_spec::sync_app_armor(object);
     }
 
     fn prepare_for_update(&self, object: &mut Value, old: &Value) {
         put(object, "status", old.get("status").cloned().unwrap_or_default());
+        if let Some(spec) = object.get_mut("spec") {
+            pod_spec::drop_disabled(spec, old.get("spec"));
+        }
     }
 
     fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
-        let Some(status) = object.get_mut("status") else { return };
-        if let Some(class) = old.pointer("/status/qosClass") {
-            fill(status, "qosClass", class.clone());
-        }
-        let ip = text(status, "podIP").to_owned();
-        if !ip.is_empty() && list(status, "podIPs").is_empty() {
-            put(status, "podIPs", json!([{ "ip": ip }]));
-        }
+        pod_status::prepare(object, old);
+    }
+
+    fn changes_generation(&self, object: &Value, old: &Value) -> bool {
+        object.get("spec") != old.get("spec")
     }
 
     fn validate(&self, object: &Value) -> Errors {
-        pod_spec::validate(&object["spec"], &Path::new("spec"))
+        pod_spec::validate_pod(object)
     }
 
     fn validate_create(&self, object: &Value) -> Errors {
@@ -67,12 +72,25 @@ impl Strategy for Pod {
         pod_rules::validate_update(object, old)
     }
 
+    fn validate_status_update(&self, object: &Value, old: &Value) -> Errors {
+        pod_status::validate(object, old)
+    }
+
     fn validate_subresource_update(&self, subresource: &str, object: &Value, old: &Value) -> Errors {
-        pod_rules::validate_subresource(subresource, object, old)
+        match subresource {
+            "ephemeralcontainers" => pod_rules::validate_ephemeral(object, old),
+            "resize" => pod_resize::validate(object, old),
+            _ => Errors::new(),
+        }
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        pod_rules::warnings(object)
+        pod_spec::pod_warnings(object)
+    }
+
+    /// What is there was warned of when it came.
+    fn update_warnings(&self, subresource: &str, object: &Value, old: &Value) -> Vec<String> {
+        if subresource == "status" { pod_status::warnings(object, old) } else { Vec::new() }
     }
 
     fn table_row(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
@@ -88,13 +106,12 @@ impl Strategy for Pod {
     ) {
         match subresource {
             "ephemeralcontainers" => {
-                if let (Some(containers), Some(spec)) =
-                    (wanted.pointer("/spec/ephemeralContainers"), object.get_mut("spec"))
-                {
-                    put(spec, "ephemeralContainers", containers.clone());
+                let containers = wanted.pointer("/spec/ephemeralContainers").cloned();
+                if let (Some(containers), Some(spec)) = (containers, object.get_mut("spec")) {
+                    put(spec, "ephemeralContainers", containers);
                 }
             }
-            "resize" => resize(object, wanted),
+            "resize" => pod_resize::prepare(object, wanted),
             _ => {}
         }
     }
@@ -106,7 +123,7 @@ impl Strategy for Pod {
             return Some(0);
         }
         let own = object.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
-        Some(asked.or(own).unwrap_or(30))
+        Some(asked.or(own).unwrap_or_default())
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -120,7 +137,7 @@ impl Strategy for Pod {
             ("spec.serviceAccountName", text("/spec/serviceAccountName")),
             ("spec.hostNetwork", host.to_string()),
             ("status.phase", text("/status/phase")),
-            ("status.podIP", text("/status/podIP")),
+            ("status.podIP", text("/status/podIPs/0/ip")),
             ("status.nominatedNodeName", text("/status/nominatedNodeName")),
         ]
     }
@@ -136,21 +153,5 @@ impl Strategy for Pod {
             "status.podIP",
             "status.nominatedNodeName",
         ]
-    }
-}
-
-/// Takes the resources of containers, by name.
-fn resize(object: &mut Value, wanted: &Value) {
-    for list in ["containers", "initContainers"] {
-        let wanted = wanted.pointer(&format!("/spec/{list}")).and_then(Value::as_array);
-        let containers = object.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
-        for container in containers.into_iter().flatten().filter(|container| container.is_object()) {
-            let same = wanted.into_iter().flatten().find(|w| w.get("name") == container.get("name"));
-            for key in ["resources", "resizePolicy"] {
-                if let Some(value) = same.and_then(|same| same.get(key)) {
-                    put(container, key, value.clone());
-                }
-            }
-        }
     }
 }

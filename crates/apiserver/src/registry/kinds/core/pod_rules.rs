@@ -1,11 +1,12 @@
 //! What may be done to a pod that is there (upstream `ValidatePodUpdate` and its neighbours).
 
 use machinery::field::{Errors, FieldError, Path};
-use serde_json::{Map, Value};
+use machinery::{meta, names};
+use serde_json::Value;
 
-use super::super::check;
+use super::super::check::{self, MAX_INT32};
 use super::super::pod_spec;
-use super::super::value::{each, has, int, list, map, put, text};
+use super::super::value::{each, int, list, map, put, text};
 
 const IMMUTABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
                          `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
@@ -13,46 +14,74 @@ const IMMUTABLE: &str = "pod updates may not change fields other than `spec.cont
                          `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 pub(super) fn validate_create(pod: &Value) -> Errors {
-    let path = Path::new("spec").child("ephemeralContainers");
-    let given = !list(&pod["spec"], "ephemeralContainers").is_empty();
-    if given { vec![FieldError::forbidden(&path, "cannot be set on create")] } else { Errors::new() }
+    let (spec, path) = (&pod["spec"], Path::new("spec"));
+    let mut errors = Errors::new();
+    if !list(spec, "ephemeralContainers").is_empty() {
+        errors.push(FieldError::forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
+    }
+    if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
+        let detail = "cannot be set until all schedulingGates have been cleared";
+        errors.push(FieldError::forbidden(&path.child("nodeName"), detail));
+    }
+    errors.extend(pod_spec::annotations_match_fields(pod, &path));
+    errors
 }
 
 /// What an update may do: images, the deadline, more tolerations, fewer scheduling gates.
 pub(super) fn validate_update(pod: &Value, old: &Value) -> Errors {
     let (spec, before, path) = (&pod["spec"], &old["spec"], Path::new("spec"));
+    let mut errors = pod_spec::validate_annotations_update(pod, old);
     for field in ["containers", "initContainers"] {
+        let at = path.child(field);
         if list(spec, field).len() != list(before, field).len() {
             let detail = "pod updates may not add or remove containers";
-            return vec![FieldError::forbidden(&path.child(field), detail)];
+            errors.push(FieldError::forbidden(&at, detail));
+            return errors;
+        }
+        for (i, container) in list(spec, field).iter().enumerate() {
+            let at = at.index(i);
+            errors.extend(check::required(container, "image", &at));
+            errors.extend(pod_spec::padded_image(container, &at));
         }
     }
-    let mut errors = deadline(spec, before, &path);
+    match deadline(spec, before, &path) {
+        Ok(error) => errors.extend(error),
+        Err(error) => {
+            errors.push(error);
+            return errors;
+        }
+    }
     errors.extend(tolerations(spec, before, &path));
     errors.extend(gates(spec, before, &path));
-    if !errors.is_empty() {
+    if spec == before {
         return errors;
+    }
+    if !list(before, "schedulingGates").is_empty() {
+        errors.extend(steering(spec, before, &path));
     }
     let expected = with_mutable_of(before, spec);
     if expected != *spec {
-        let detail = format!("{IMMUTABLE}{}", check::difference(&expected, spec));
+        let detail = format!("{IMMUTABLE}\n{}", check::difference(&expected, spec));
         errors.push(FieldError::forbidden(&path, detail));
     }
     errors
 }
 
-/// A deadline may only come closer.
-fn deadline(spec: &Value, before: &Value, path: &Path) -> Errors {
+/// A deadline may only come closer. The error of `Err` is the last one to be looked for.
+fn deadline(spec: &Value, before: &Value, path: &Path) -> Result<Option<FieldError>, FieldError> {
     let at = path.child("activeDeadlineSeconds");
     match (int(spec, "activeDeadlineSeconds"), int(before, "activeDeadlineSeconds")) {
+        (Some(now), _) if !(0..=MAX_INT32).contains(&now) => {
+            Err(FieldError::invalid(&at, now, names::range_error(0, MAX_INT32)))
+        }
         (Some(now), Some(was)) if now > was => {
-            vec![FieldError::invalid(&at, now, "must be less than or equal to previous value")]
+            Err(FieldError::invalid(&at, now, "must be less than or equal to previous value"))
         }
         (None, Some(_)) => {
             let detail = "must not update from a positive integer to nil value";
-            vec![FieldError::invalid(&at, Value::Null, detail)]
+            Ok(Some(FieldError::invalid(&at, Value::Null, detail)))
         }
-        _ => Errors::new(),
+        _ => Ok(None),
     }
 }
 
@@ -66,7 +95,10 @@ fn tolerations(spec: &Value, before: &Value, path: &Path) -> Errors {
     let now: Vec<Value> = list(spec, "tolerations").iter().map(timeless).collect();
     let kept = list(before, "tolerations").iter().all(|old| now.contains(&timeless(old)));
     let detail = "existing toleration can not be modified except its tolerationSeconds";
-    if kept { Errors::new() } else { vec![FieldError::forbidden(&path.child("tolerations"), detail)] }
+    if !kept {
+        return vec![FieldError::forbidden(&path.child("tolerations"), detail)];
+    }
+    pod_spec::tolerations(spec, path)
 }
 
 /// Gates may only go.
@@ -93,10 +125,8 @@ fn with_mutable_of(before: &Value, wanted: &Value) -> Value {
         fields.push(grace);
     }
     if !list(before, "schedulingGates").is_empty() {
-        if more_selective(wanted, before) {
-            fields.push("nodeSelector");
-        }
-        if !has(&before["affinity"], "nodeAffinity") && same_pod_affinity(wanted, before) {
+        fields.push("nodeSelector");
+        if same_pod_affinity(wanted, before) {
             fields.push("affinity");
         }
     }
@@ -118,11 +148,53 @@ fn with_mutable_of(before: &Value, wanted: &Value) -> Value {
     spec
 }
 
-/// A pod that waits may be told to be more choosy about its node.
-fn more_selective(wanted: &Value, before: &Value) -> bool {
-    let empty = Map::new();
-    let wanted = map(wanted, "nodeSelector").unwrap_or(&empty);
-    map(before, "nodeSelector").into_iter().flatten().all(|(key, value)| wanted.get(key) == Some(value))
+/// A pod that waits may be told to be more choosy about its node, not less (upstream `validateNodeSelectorMutation` and
+/// `validateNodeAffinityMutation`).
+fn steering(spec: &Value, before: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let (now, was) = (&spec["nodeSelector"], &before["nodeSelector"]);
+    let kept = map(before, "nodeSelector").into_iter().flatten().all(|(k, v)| now.get(k) == Some(v));
+    if now != was && !kept {
+        let at = path.child("nodeSelector");
+        errors.push(FieldError::invalid(
+            &at,
+            now.clone(),
+            "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
+        ));
+    }
+    let affinity = |spec: &Value| spec["affinity"].get("nodeAffinity").cloned().unwrap_or_default();
+    let (now, was) = (affinity(spec), affinity(before));
+    if now != was {
+        errors.extend(choosier(&now, &was, &path.child("affinity").child("nodeAffinity")));
+    }
+    errors
+}
+
+/// Terms may come when there were none; what is there may have more expressions, none fewer.
+fn choosier(now: &Value, was: &Value, path: &Path) -> Errors {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    let Some(was) = was.get(REQUIRED).filter(|was| was.is_object()) else { return Errors::new() };
+    let old = list(was, "nodeSelectorTerms");
+    if old.is_empty() {
+        return Errors::new();
+    }
+    let path = path.child(REQUIRED).child("nodeSelectorTerms");
+    let new = now.get(REQUIRED).map_or(&[][..], |now| list(now, "nodeSelectorTerms"));
+    if old.len() != new.len() {
+        let shown = now.get(REQUIRED).and_then(|now| now.get("nodeSelectorTerms")).cloned();
+        let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        return vec![FieldError::invalid(&path, shown.unwrap_or_default(), detail)];
+    }
+    let mut errors = Errors::new();
+    for (i, (now, was)) in new.iter().zip(old).enumerate() {
+        let empty = list(was, "matchExpressions").is_empty() && list(was, "matchFields").is_empty();
+        let longer = |field: &str| list(now, field).starts_with(list(was, field));
+        if now != was && (empty || !longer("matchExpressions") || !longer("matchFields")) {
+            let detail = "only additions are allowed (no mutations or deletions)";
+            errors.push(FieldError::invalid(&path.index(i), now.clone(), detail));
+        }
+    }
+    errors
 }
 
 fn same_pod_affinity(wanted: &Value, before: &Value) -> bool {
@@ -130,97 +202,31 @@ fn same_pod_affinity(wanted: &Value, before: &Value) -> bool {
     same("podAffinity") && same("podAntiAffinity")
 }
 
-pub(super) fn validate_subresource(subresource: &str, pod: &Value, old: &Value) -> Errors {
-    let path = Path::new("spec");
-    match subresource {
-        "ephemeralcontainers" => {
-            let mut errors = pod_spec::validate(&pod["spec"], &path);
-            errors.extend(ephemeral(pod, old, &path.child("ephemeralContainers")));
-            errors
-        }
-        "resize" => {
-            let mut errors = pod_spec::validate(&pod["spec"], &path);
-            errors.extend(resize(pod, old, &path));
-            errors
-        }
-        _ => Errors::new(),
-    }
-}
-
 /// Ephemeral containers come and stay as they are.
-fn ephemeral(pod: &Value, old: &Value, path: &Path) -> Errors {
+pub(super) fn validate_ephemeral(pod: &Value, old: &Value) -> Errors {
+    if is_static(old) {
+        return vec![FieldError::forbidden(&Path::root(), "static pods do not support ephemeral containers")];
+    }
+    let mut errors = pod_spec::validate_pod(pod);
+    errors.extend(pod_spec::validate_annotations_update(pod, old));
+    let path = Path::new("spec").child("ephemeralContainers");
     let now = list(&pod["spec"], "ephemeralContainers");
-    let mut errors = Errors::new();
     for was in list(&old["spec"], "ephemeralContainers") {
         let name = text(was, "name");
         let detail = match now.iter().find(|container| text(container, "name") == name) {
             Some(container) if container == was => continue,
-            Some(_) => format!("existing ephemeral containers {name:?} may not be changed\n"),
+            Some(container) => {
+                let difference = check::difference(was, container);
+                format!("existing ephemeral containers {name:?} may not be changed\n{difference}")
+            }
             None => format!("existing ephemeral containers {name:?} may not be removed\n"),
         };
-        errors.push(FieldError::forbidden(path, detail));
+        errors.push(FieldError::forbidden(&path, detail));
     }
     errors
 }
 
-/// A running pod may be given more or less processor time and memory, not another class of service.
-fn resize(pod: &Value, old: &Value, path: &Path) -> Errors {
-    let mut errors = Errors::new();
-    let (spec, before) = (&pod["spec"], &old["spec"]);
-    if pod_spec::qos_class(spec) != pod_spec::qos_class(before) {
-        let detail = "Pod QOS Class may not change as a result of resizing";
-        errors.push(FieldError::invalid(path, pod_spec::qos_class(spec), detail));
-    }
-    let others = |spec: &Value| {
-        let mut spec = spec.clone();
-        for field in ["containers", "initContainers"] {
-            for container in each(&mut spec, field) {
-                for amounts in ["limits", "requests"] {
-                    let amounts = container.pointer_mut(&format!("/resources/{amounts}"));
-                    if let Some(amounts) = amounts.and_then(Value::as_object_mut) {
-                        amounts.retain(|name, _| !matches!(name.as_str(), "cpu" | "memory"));
-                    }
-                }
-                container.as_object_mut().map(|container| container.remove("resizePolicy"));
-            }
-        }
-        spec
-    };
-    let (was, now) = (others(before), others(spec));
-    let resources = |spec: &Value| -> Vec<Value> {
-        list(spec, "containers").iter().map(|container| amounts(&container["resources"])).collect()
-    };
-    if resources(&was) != resources(&now) {
-        let detail = format!("only cpu and memory resources are mutable{}", check::difference(&was, &now));
-        errors.push(FieldError::forbidden(path, detail));
-    }
-    errors
-}
-
-/// Amounts, whether the maps that hold them are empty or absent.
-fn amounts(resources: &Value) -> Value {
-    let fields = ["limits", "requests"].into_iter();
-    fields
-        .filter_map(|field| Some((field.to_owned(), Value::Object(map(resources, field)?.clone()))))
-        .collect()
-}
-
-/// What works but is likely a mistake (upstream `pkg/api/pod/warnings.go`).
-pub(super) fn warnings(pod: &Value) -> Vec<String> {
-    let spec = &pod["spec"];
-    let mut warnings = Vec::new();
-    for field in ["containers", "initContainers"] {
-        for (i, container) in list(spec, field).iter().enumerate() {
-            let mut seen = std::collections::BTreeSet::new();
-            for (j, variable) in list(container, "env").iter().enumerate() {
-                let name = text(variable, "name");
-                if !name.is_empty() && !seen.insert(name) {
-                    warnings.push(format!(
-                        "spec.{field}[{i}].env[{j}]: hides previous definition of {name:?}, which may be dropped when using apply"
-                    ));
-                }
-            }
-        }
-    }
-    warnings
+/// Whether a kubelet made the pod from a file of its own.
+pub(super) fn is_static(pod: &Value) -> bool {
+    meta::annotation(pod, "kubernetes.io/config.mirror").is_some()
 }

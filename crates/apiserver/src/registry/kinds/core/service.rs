@@ -5,7 +5,7 @@ use machinery::{names, status::Status};
 use serde_json::{Value, json};
 
 use super::super::value::put;
-use super::{service_columns, service_rules};
+use super::{service_columns, service_rules, service_status, service_update};
 use crate::registry::admission::AdmissionContext;
 use crate::registry::strategy::Strategy;
 
@@ -15,7 +15,7 @@ pub struct Service;
 #[async_trait::async_trait]
 impl Strategy for Service {
     fn name_errors(&self, name: &str) -> Vec<String> {
-        names::dns1035_label(name)
+        names::dns1123_label(name)
     }
 
     fn allow_create_on_update(&self) -> bool {
@@ -55,14 +55,35 @@ impl Strategy for Service {
 
     fn prepare_for_create(&self, object: &mut Value) {
         put(object, "status", json!({"loadBalancer": {}}));
+        if let Some(spec) = object.get_mut("spec") {
+            service_update::one_address(spec, None);
+        }
     }
 
-    fn validate(&self, object: &Value) -> Errors {
-        service_rules::validate(object)
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        service_update::prepare(object, old);
+    }
+
+    fn prepare_for_status_update(&self, object: &mut Value, _old: &Value) {
+        service_status::prepare(object);
+    }
+
+    fn validate_create(&self, object: &Value) -> Errors {
+        service_rules::validate(object, None)
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> Errors {
-        service_rules::validate_update(object, old)
+        let mut errors = service_update::validate(object, old);
+        errors.extend(service_rules::validate(object, Some(old)));
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Value, old: &Value) -> Errors {
+        service_status::validate(object, old)
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        service_status::warnings(object)
     }
 
     fn table_row(&self, object: &Value, now: i64) -> Option<Vec<Value>> {

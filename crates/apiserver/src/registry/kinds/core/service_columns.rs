@@ -1,5 +1,7 @@
 //! The row of a Service.
 
+use std::collections::BTreeSet;
+
 use machinery::meta;
 use serde_json::{Value, json};
 
@@ -21,7 +23,9 @@ pub(super) fn row(service: &Value, now: i64) -> Vec<Value> {
     vec![
         json!(meta::name(service)),
         json!(text(spec, "type")),
-        json!(or_none(text(spec, "clusterIP"))),
+        json!(or_none(
+            strings(spec, "clusterIPs").first().copied().unwrap_or_else(|| text(spec, "clusterIP"))
+        )),
         json!(external_ip(service)),
         json!(or_none(ports.join(","))),
         age(service, now),
@@ -36,7 +40,8 @@ fn external_ip(service: &Value) -> String {
         "LoadBalancer" => {
             let ingress = list(&service["status"]["loadBalancer"], "ingress").iter();
             let ingress = ingress.map(|i| if has(i, "ip") { text(i, "ip") } else { text(i, "hostname") });
-            let all: Vec<&str> = ingress.chain(given).collect();
+            let mut all: Vec<&str> = ingress.collect::<BTreeSet<_>>().into_iter().collect();
+            all.extend(given);
             if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
         }
         "ExternalName" => text(spec, "externalName").to_owned(),

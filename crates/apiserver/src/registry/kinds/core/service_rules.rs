@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use machinery::field::{Errors, FieldError, Path};
-use machinery::names;
+use machinery::{meta, names};
 use serde_json::{Value, json};
 
-use super::super::check;
 use super::super::rules::Rules;
 use super::super::value::{each, fill, has, int, list, map, put, strings, text};
+use super::super::{addresses, check};
+use super::service_update::{default_policies, is_external, needs_health_check};
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const AFFINITIES: [&str; 2] = ["ClientIP", "None"];
 const POLICIES: [&str; 2] = ["Cluster", "Local"];
+const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameZone", "PreferSameNode"];
 /// How long a client stays with its pod when nothing is said, and at most.
 const AFFINITY_SECONDS: i64 = 10_800;
 const AFFINITY_SECONDS_MAX: i64 = 86_400;
@@ -22,9 +24,9 @@ const AFFINITY_SECONDS_MAX: i64 = 86_400;
 static DEFAULTS: LazyLock<Rules> = LazyLock::new(|| {
     Rules::new(
         r#"
-        spec.type = "ClusterIP"
-        spec.sessionAffinity = "None"
-        spec.ports[].protocol = "TCP"
+        spec.type ?= "ClusterIP"
+        spec.sessionAffinity ?= "None"
+        spec.ports[].protocol ?= "TCP"
         "#,
     )
 });
@@ -50,42 +52,54 @@ pub(super) fn default(service: &mut Value) {
     if kind == "ExternalName" {
         return;
     }
-    if is_external(spec) {
-        fill(spec, "externalTrafficPolicy", "Cluster");
-    }
-    fill(spec, "internalTrafficPolicy", "Cluster");
+    default_policies(spec);
     if kind == "LoadBalancer" {
         fill(spec, "allocateLoadBalancerNodePorts", true);
     }
 }
 
-/// Whether clients outside the cluster may reach it.
-fn is_external(spec: &Value) -> bool {
-    let kind = text(spec, "type");
-    matches!(kind, "NodePort" | "LoadBalancer")
-        || (kind == "ClusterIP" && !list(spec, "externalIPs").is_empty())
-}
-
-pub(super) fn validate(service: &Value) -> Errors {
+/// What is refused. `old` is what was there before.
+pub(super) fn validate(service: &Value, old: Option<&Value>) -> Errors {
     let (spec, path) = (&service["spec"], Path::new("spec"));
-    let mut errors = Errors::new();
-    let (kind, headless) = (text(spec, "type"), text(spec, "clusterIP") == "None");
+    let mut errors: Errors = topology(service).into_iter().collect();
+    let (kind, headless) = (text(spec, "type"), strings(spec, "clusterIPs") == ["None"]);
     let ports = list(spec, "ports");
     if ports.is_empty() && !headless && kind != "ExternalName" {
         errors.push(FieldError::required(&path.child("ports"), ""));
     }
     errors.extend(by_type(spec, kind, headless, &path));
-    errors.extend(all_ports(ports, kind, &path.child("ports")));
+    errors.extend(each_port(ports, &path.child("ports")));
     errors.extend(check::labels(map(spec, "selector"), &path.child("selector")));
     errors.extend(affinity(spec, &path));
-    for (i, address) in list(spec, "externalIPs").iter().enumerate() {
-        errors.extend(check::ip(address.as_str().unwrap_or_default(), &path.child("externalIPs").index(i)));
+    let before = |field: &str| old.map_or_else(Vec::new, |old| strings(&old["spec"], field));
+    errors.extend(families(spec, &before("clusterIPs"), &path));
+    let known = before("externalIPs");
+    for (i, text) in strings(spec, "externalIPs").into_iter().enumerate() {
+        let at = path.child("externalIPs").index(i);
+        match addresses::new_ip(text, &known, &at) {
+            Some(error) => errors.push(error),
+            None => {
+                let address = text.parse().ok();
+                errors.extend(address.into_iter().flat_map(|ip| addresses::endpoint(ip, text, &at)));
+            }
+        }
     }
     errors.extend(check::one_of(spec, "type", &TYPES, &path));
-    errors.extend(only_load_balancers(spec, kind, &path));
+    errors.extend(twice(ports, kind, &path.child("ports")));
+    errors.extend(sources(service, &before("loadBalancerSourceRanges"), &path));
+    errors.extend(load_balancers(spec, kind, &path));
     errors.extend(policies(spec, &path));
-    errors.extend(families(spec, &path));
     errors
+}
+
+/// Two annotations that say the same.
+fn topology(service: &Value) -> Option<FieldError> {
+    const MODE: &str = "service.kubernetes.io/topology-mode";
+    const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+    let (mode, hints) = (meta::annotation(service, MODE)?, meta::annotation(service, HINTS)?);
+    let path = Path::new("metadata").child("annotations").key(MODE);
+    let detail = format!("must match annotations[{HINTS}] when both are specified");
+    (mode != hints).then(|| FieldError::invalid(&path, mode, detail))
 }
 
 fn by_type(spec: &Value, kind: &str, headless: bool, path: &Path) -> Errors {
@@ -116,18 +130,53 @@ fn affinity(spec: &Value, path: &Path) -> Errors {
     errors
 }
 
-fn only_load_balancers(spec: &Value, kind: &str, path: &Path) -> Errors {
-    if kind == "LoadBalancer" {
-        return Errors::new();
+/// From where a load balancer may be reached, which was an annotation once.
+fn sources(service: &Value, before: &[&str], path: &Path) -> Errors {
+    const ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+    let spec = &service["spec"];
+    let given = strings(spec, "loadBalancerSourceRanges");
+    let other = text(spec, "type") != "LoadBalancer";
+    let mut errors = Errors::new();
+    if !given.is_empty() {
+        let at = path.child("LoadBalancerSourceRanges");
+        if other {
+            errors.push(FieldError::forbidden(&at, ONLY));
+        }
+        let before: Vec<&str> = before.iter().map(|range| range.trim()).collect();
+        for (i, range) in given.into_iter().enumerate() {
+            errors.extend(addresses::new_range(range.trim(), &before, &at.index(i)));
+        }
+    } else if let Some(ranges) = meta::annotation(service, ANNOTATION) {
+        let at = Path::new("metadata").child("annotations").key(ANNOTATION);
+        if other {
+            errors.push(FieldError::forbidden(&at, ONLY));
+        }
+        let ranges = Some(ranges.trim()).filter(|ranges| !ranges.is_empty());
+        let ranges = ranges.into_iter().flat_map(|ranges| ranges.split(','));
+        errors.extend(ranges.filter_map(|range| addresses::new_range(range.trim(), &[], &at)));
     }
-    let refuse = |field: &&str| {
+    errors
+}
+
+/// What only load balancers have, and what they have to have.
+fn load_balancers(spec: &Value, kind: &str, path: &Path) -> Errors {
+    let (ports, class) = ("allocateLoadBalancerNodePorts", "loadBalancerClass");
+    if kind == "LoadBalancer" {
+        let mut errors = Errors::new();
+        if !has(spec, ports) {
+            errors.push(FieldError::required(&Path::new(ports), ""));
+        }
+        if has(spec, class) {
+            let name = text(spec, class);
+            errors.extend(check::named(&path.child(class), name, names::qualified_name(name)));
+        }
+        return errors;
+    }
+    let refuse = |field: &str| {
         FieldError::forbidden(&path.child(field), "may only be used when `type` is 'LoadBalancer'")
     };
-    ["loadBalancerSourceRanges", "allocateLoadBalancerNodePorts", "loadBalancerClass"]
-        .iter()
-        .filter(|field| has(spec, field))
-        .map(refuse)
-        .collect()
+    [ports, class].into_iter().filter(|field| has(spec, field)).map(refuse).collect()
 }
 
 fn policies(spec: &Value, path: &Path) -> Errors {
@@ -139,116 +188,149 @@ fn policies(spec: &Value, path: &Path) -> Errors {
         let detail = "may only be set for externally-accessible services";
         errors.push(FieldError::invalid(&at, external, detail));
     }
-    errors.extend(check::enumeration(spec, "internalTrafficPolicy", &POLICIES, path));
-    if let Some(port) = int(spec, "healthCheckNodePort").filter(|port| *port != 0)
-        && (text(spec, "type") != "LoadBalancer" || external != "Local")
-    {
-        let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
-        errors.push(FieldError::invalid(&path.child("healthCheckNodePort"), port, detail));
-    }
-    errors
-}
-
-/// Addresses and their families.
-fn families(spec: &Value, path: &Path) -> Errors {
-    const POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
-    if text(spec, "type") == "ExternalName" {
-        return Errors::new();
-    }
-    let mut errors: Errors =
-        check::enumeration(spec, "ipFamilyPolicy", &POLICIES, path).into_iter().collect();
-    for (i, family) in strings(spec, "ipFamilies").into_iter().enumerate() {
-        if !FAMILIES.contains(&family) {
-            errors.push(FieldError::not_supported(&path.child("ipFamilies").index(i), family, &FAMILIES));
+    let (field, number) = ("healthCheckNodePort", int(spec, "healthCheckNodePort").unwrap_or_default());
+    let at = path.child(field);
+    match (needs_health_check(spec), number) {
+        (true, 0) => errors.push(FieldError::required(&at, "")),
+        (true, number) => errors.extend(check::port(number, &at)),
+        (false, 0) => {}
+        (false, number) => {
+            let detail =
+                "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+            errors.push(FieldError::invalid(&at, number, detail));
         }
     }
-    let all = strings(spec, "clusterIPs");
-    let at = path.child("clusterIPs");
-    if let Some(first) = all.first().filter(|first| **first != text(spec, "clusterIP")) {
-        errors.push(FieldError::invalid(&at.index(0), *first, "must match `clusterIP`"));
+    if text(spec, "type") != "ExternalName" || has(spec, "internalTrafficPolicy") {
+        errors.extend(check::one_of(spec, "internalTrafficPolicy", &POLICIES, path));
     }
-    for (i, address) in all.iter().enumerate().filter(|(i, address)| *i > 0 || **address != "None") {
-        errors.extend(check::ip(address, &at.index(i)));
+    if has(spec, "trafficDistribution") {
+        let wanted = text(spec, "trafficDistribution");
+        if !DISTRIBUTIONS.contains(&wanted) {
+            let at = path.child("trafficDistribution");
+            errors.push(FieldError::not_supported(&at, wanted, &DISTRIBUTIONS));
+        }
     }
     errors
 }
 
-/// An address once given stays, as long as the type needs one.
-pub(super) fn validate_update(service: &Value, old: &Value) -> Errors {
-    let (spec, before) = (&service["spec"], &old["spec"]);
-    let (now, was) = (text(spec, "clusterIP"), text(before, "clusterIP"));
-    let named = |spec: &Value| text(spec, "type") == "ExternalName";
-    if was.is_empty() || named(spec) || named(before) || now == was {
-        return Errors::new();
+/// Addresses and their families (upstream `ValidateServiceClusterIPsRelatedFields`).
+fn families(spec: &Value, before: &[&str], path: &Path) -> Errors {
+    const POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
+    let mut errors = Errors::new();
+    if text(spec, "type") == "ExternalName" {
+        return errors;
     }
-    let path = Path::new("spec").child("clusterIPs").index(0);
-    if now.is_empty() {
-        return vec![FieldError::invalid(
-            &path,
-            spec["clusterIPs"].clone(),
-            "primary clusterIP can not be unset",
-        )];
+    let (one, all, at) = (text(spec, "clusterIP"), strings(spec, "clusterIPs"), path.child("clusterIPs"));
+    let refuse = |detail: &str| FieldError::invalid(&at, spec["clusterIPs"].clone(), detail);
+    match all.first() {
+        None if !one.is_empty() => errors.push(FieldError::required(&at, "")),
+        Some(_) if one.is_empty() => errors.push(refuse("must be empty when `clusterIP` is not specified")),
+        Some(first) if *first != one => errors.push(refuse("first value must match `clusterIP`")),
+        _ => {}
     }
-    vec![FieldError::invalid(&path, spec["clusterIPs"].clone(), "may not change once set")]
+    let families = strings(spec, "ipFamilies");
+    for (i, family) in families.iter().enumerate() {
+        let at = path.child("ipFamilies").index(i);
+        if !FAMILIES.contains(family) {
+            errors.push(FieldError::not_supported(&at, *family, &FAMILIES));
+        }
+        if families[..i].contains(family) {
+            errors.push(FieldError::duplicate(&at, *family));
+        }
+    }
+    errors.extend(check::enumeration(spec, "ipFamilyPolicy", &POLICIES, path));
+    let mut wrong = Errors::new();
+    for (i, address) in all.iter().enumerate() {
+        if i > 0 || *address != "None" {
+            wrong.extend(addresses::new_ip(address, before, &at.index(i)));
+        } else if all.len() > 1 {
+            wrong.push(refuse("'None' must be the first and only value"));
+        }
+    }
+    let fine = wrong.is_empty();
+    errors.extend(wrong);
+    if all.len() > 2 {
+        errors.push(refuse("may only hold up to 2 values"));
+    }
+    if fine && all.len() > 1 && !addresses::is_dual_stack(&all) {
+        errors.push(refuse("may specify no more than one IP for each IP family"));
+    }
+    for (i, (address, family)) in all.iter().zip(&families).enumerate().filter(|_| fine && all != ["None"]) {
+        let is = if address.contains(':') { "IPv6" } else { "IPv4" };
+        if FAMILIES.contains(family) && is != *family {
+            let detail = format!("expected an {family} value as indicated by `ipFamilies[{i}]`");
+            errors.push(FieldError::invalid(&at.index(i), *address, detail));
+        }
+    }
+    errors
 }
 
 fn external_name(spec: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
-    for field in ["clusterIP", "clusterIPs"] {
-        if !text(spec, field).is_empty() || !list(spec, field).is_empty() {
+    for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        if spec.get(field).is_some_and(|value| !check::is_zero(value)) {
             errors
                 .push(FieldError::forbidden(&path.child(field), "may not be set for ExternalName services"));
         }
     }
     let (name, at) = (text(spec, "externalName"), path.child("externalName"));
-    match name.trim_end_matches('.') {
+    match name.strip_suffix('.').unwrap_or(name) {
         "" => errors.push(FieldError::required(&at, "")),
-        trimmed => errors.extend(check::named(&at, name, names::dns1123_subdomain(trimmed))),
+        trimmed => errors.extend(check::named(&at, trimmed, names::dns1123_subdomain(trimmed))),
     }
     errors
 }
 
-fn all_ports(ports: &[Value], kind: &str, path: &Path) -> Errors {
+/// Each port by itself, and that no two have the same name.
+fn each_port(ports: &[Value], path: &Path) -> Errors {
     let mut errors = Errors::new();
-    let (mut seen_names, mut seen_ports, mut seen_nodes) =
-        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut seen = BTreeSet::new();
     for (i, port) in ports.iter().enumerate() {
-        let at = path.index(i);
-        let (name, protocol) = (text(port, "name"), text(port, "protocol"));
+        let (at, name) = (path.index(i), text(port, "name"));
         if name.is_empty() && ports.len() > 1 {
             errors.push(FieldError::required(&at.child("name"), ""));
         } else if !name.is_empty() {
             errors.extend(check::named(&at.child("name"), name, names::dns1123_label(name)));
-            if !seen_names.insert(name) {
+            if !seen.insert(name) {
                 errors.push(FieldError::duplicate(&at.child("name"), name));
             }
         }
-        errors.extend(one_port(port, kind, &at));
-        if !seen_ports.insert((protocol, int(port, "port"))) {
-            let shown = json!({"protocol": protocol, "port": port["port"]});
-            errors.push(FieldError::duplicate(&at, shown));
-        }
-        let node_port = int(port, "nodePort").filter(|number| *number != 0);
-        if let Some(number) = node_port.filter(|number| !seen_nodes.insert((protocol, *number))) {
-            errors.push(FieldError::duplicate(&at.child("nodePort"), number));
+        errors.extend(check::port(int(port, "port").unwrap_or_default(), &at.child("port")));
+        errors.extend(check::one_of(port, "protocol", &PROTOCOLS, &at));
+        errors.extend(check::port_or_name(&port["targetPort"], &at.child("targetPort")));
+        if has(port, "appProtocol") {
+            let name = text(port, "appProtocol");
+            errors.extend(check::named(&at.child("appProtocol"), name, names::qualified_name(name)));
         }
     }
     errors
 }
 
-fn one_port(port: &Value, kind: &str, path: &Path) -> Errors {
-    let mut errors = check::port(int(port, "port").unwrap_or_default(), &path.child("port"));
-    errors.extend(check::one_of(port, "protocol", &PROTOCOLS, path));
-    errors.extend(check::port_or_name(&port["targetPort"], &path.child("targetPort")));
-    let application = text(port, "appProtocol");
-    if !application.is_empty() {
-        let reasons = names::qualified_name(application);
-        errors.extend(check::named(&path.child("appProtocol"), application, reasons));
-    }
-    if kind == "ClusterIP" && int(port, "nodePort").is_some_and(|number| number != 0) {
+/// Ports of nodes where there should be none, and ports that are there twice.
+fn twice(ports: &[Value], kind: &str, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let node_port = |port: &Value| int(port, "nodePort").filter(|number| *number != 0);
+    for (i, _) in
+        ports.iter().enumerate().filter(|(_, port)| kind == "ClusterIP" && node_port(port).is_some())
+    {
         let detail = "may not be used when `type` is 'ClusterIP'";
-        errors.push(FieldError::forbidden(&path.child("nodePort"), detail));
+        errors.push(FieldError::forbidden(&path.index(i).child("nodePort"), detail));
+    }
+    let mut seen = BTreeSet::new();
+    for (i, port) in ports.iter().enumerate() {
+        if let Some(number) = node_port(port).filter(|number| !seen.insert((text(port, "protocol"), *number)))
+        {
+            errors.push(FieldError::duplicate(&path.index(i).child("nodePort"), number));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for (i, port) in ports.iter().enumerate() {
+        let protocol = text(port, "protocol");
+        if !seen.insert((protocol, int(port, "port"))) {
+            let shown = json!({"protocol": protocol, "port": port["port"]});
+            errors.push(FieldError::duplicate(&path.index(i), shown));
+        }
     }
     errors
 }

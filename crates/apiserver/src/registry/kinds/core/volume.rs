@@ -1,18 +1,20 @@
-//! Persistent volumes and claims to them.
+//! Persistent volumes.
 
 use machinery::field::{Errors, FieldError, Path};
-use machinery::meta;
 use machinery::quantity::Quantity;
-use serde_json::{Value, json};
+use machinery::{meta, names, time};
+use serde_json::{Map, Value, json};
 
 use super::super::cells::{access_modes, age, or_unset};
 use super::super::check;
 use super::super::plain::Plain;
-use super::super::value::{has, list, map, strings, text};
+use super::super::pod_spec;
+use super::super::value::{has, list, map, put, strings, text};
 use crate::registry::strategy::Generic;
 
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
+pub(super) const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
+const POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
 /// Fields of a volume that do not say what kind it is.
 const NOT_SOURCES: [&str; 9] = [
     "accessModes",
@@ -25,35 +27,55 @@ const NOT_SOURCES: [&str; 9] = [
     "nodeAffinity",
     "volumeAttributesClassName",
 ];
+const SINCE: &str = "lastPhaseTransitionTime";
 
-pub(super) fn volume(generic: Generic) -> Plain {
+pub(super) fn plain(generic: Generic) -> Plain {
     Plain {
         defaults: r#"
-            spec.persistentVolumeReclaimPolicy = "Retain"
+            spec.persistentVolumeReclaimPolicy ?= "Retain"
             spec.volumeMode = "Filesystem"
             spec.hostPath.type = ""
-            spec.iscsi.iscsiInterface = "default"
+            spec.iscsi.iscsiInterface ?= "default"
+            spec.rbd.pool ?= "rbd"
+            spec.rbd.user ?= "admin"
+            spec.rbd.keyring ?= "/etc/ceph/keyring"
+            spec.azureDisk.cachingMode = "ReadWrite"
+            spec.azureDisk.fsType = "ext4"
+            spec.azureDisk.readOnly = false
+            spec.azureDisk.kind = "Shared"
+            spec.scaleIO.storageMode ?= "ThinProvisioned"
+            spec.scaleIO.fsType ?= "xfs"
         "#,
-        status: r#"{"phase":"Pending"}"#,
-        validate: validate_volume,
-        validate_update: volume_update,
-        row: Some(volume_row),
+        complete: |object| pod_spec::round_up(object.pointer_mut("/spec/capacity")),
+        prepare: |object| {
+            let since = meta::creation_timestamp(object).to_owned();
+            put(object, "status", json!({ "phase": "Pending", SINCE: since }));
+        },
+        prepare_status: phase_since,
+        validate,
+        validate_update,
+        row: Some(row),
+        warnings,
         ..Plain::new(generic)
     }
 }
 
-pub(super) fn claim(generic: Generic) -> Plain {
-    Plain {
-        defaults: "spec.volumeMode = \"Filesystem\"",
-        status: r#"{"phase":"Pending"}"#,
-        validate: |object| validate_claim_spec(&object["spec"], &Path::new("spec")),
-        validate_update: claim_update,
-        row: Some(claim_row),
-        ..Plain::new(generic)
+/// The status says since when it has its phase.
+fn phase_since(object: &mut Value, old: &Value) {
+    let before = &old["status"];
+    let Some(status) = object.get_mut("status").filter(|status| status.is_object()) else { return };
+    if has(status, SINCE) && status.get(SINCE) != before.get(SINCE) {
+        return;
+    }
+    if text(status, "phase") != text(before, "phase") {
+        put(status, SINCE, time::rfc3339(jiff::Timestamp::now()));
+    } else if let Some(since) = before.get(SINCE) {
+        put(status, SINCE, since.clone());
     }
 }
 
-fn modes(spec: &Value, path: &Path) -> Errors {
+/// How a volume may be mounted.
+pub(super) fn modes(spec: &Value, path: &Path) -> Errors {
     const ALONE: &str = "ReadWriteOncePod";
     let modes = strings(spec, "accessModes");
     let at = path.child("accessModes");
@@ -68,111 +90,129 @@ fn modes(spec: &Value, path: &Path) -> Errors {
     errors
 }
 
-fn positive(amount: &Value, path: &Path) -> Option<FieldError> {
-    match check::quantity(amount, path) {
-        Err(error) => Some(error),
-        Ok(value) if value.is_zero() => {
-            Some(FieldError::invalid(path, amount.clone(), "must be greater than zero"))
-        }
-        Ok(_) => None,
+/// An amount that is more than nothing.
+pub(super) fn positive(amount: &Value, path: &Path) -> Option<FieldError> {
+    let amount = match Quantity::from_json(amount) {
+        Ok(amount) => amount,
+        Err(error) => return Some(FieldError::invalid(path, amount.clone(), error.to_string())),
+    };
+    let none = amount.is_zero() || amount.is_negative();
+    none.then(|| FieldError::invalid(path, amount.to_string(), "must be greater than zero"))
+}
+
+/// An amount that is there (upstream `validateBasicResource`).
+pub(super) fn not_owed(amount: &Value, path: &Path) -> Option<FieldError> {
+    let amount = Quantity::from_json(amount).ok().filter(Quantity::is_negative)?;
+    let shown = i64::try_from(amount.value()).unwrap_or(i64::MIN);
+    Some(FieldError::invalid(path, shown, "must be a valid resource quantity"))
+}
+
+/// The name of a class, if there is one.
+pub(super) fn class_name(spec: &Value, field: &str, path: &Path) -> Errors {
+    match text(spec, field) {
+        "" => Errors::new(),
+        name => check::named(&path.child(field), name, names::dns1123_subdomain(name)),
     }
 }
 
-/// Names of the fields that say what kind of volume it is.
-fn sources(spec: &Value) -> Vec<&str> {
-    let fields = spec.as_object().into_iter().flatten();
-    fields
-        .filter(|(name, value)| !NOT_SOURCES.contains(&name.as_str()) && !value.is_null())
-        .map(|(name, _)| name.as_str())
-        .collect()
-}
-
-fn validate_volume(object: &Value) -> Errors {
-    const POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
+fn validate(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let mut errors = Errors::new();
     if list(spec, "accessModes").is_empty() {
         errors.push(FieldError::required(&path.child("accessModes"), ""));
     }
     errors.extend(modes(spec, &path));
-    let at = path.child("capacity");
-    let capacity = map(spec, "capacity");
-    if capacity.is_none() {
-        errors.push(FieldError::required(&at, ""));
-    }
-    if capacity.is_none_or(|all| all.len() > 1 || !all.contains_key("storage")) {
-        let shown = spec["capacity"].clone();
-        errors.push(FieldError::not_supported(&at, shown, &["storage"]));
-    }
-    for (name, amount) in capacity.into_iter().flatten() {
-        errors.extend(positive(amount, &at.key(name)));
-    }
+    errors.extend(capacity(spec, &path.child("capacity")));
     errors.extend(check::enumeration(spec, "persistentVolumeReclaimPolicy", &POLICIES, &path));
-    errors.extend(source(spec, &path));
-    errors.extend(check::enumeration(spec, "volumeMode", &VOLUME_MODES, &path));
-    errors
-}
-
-fn source(spec: &Value, path: &Path) -> Errors {
-    let sources = sources(spec);
-    let Some((first, others)) = sources.split_first() else {
-        return vec![FieldError::required(path, "must specify a volume type")];
-    };
-    let more =
-        |other: &&str| FieldError::forbidden(&path.child(other), "may not specify more than 1 volume type");
-    let mut errors: Errors = others.iter().map(more).collect();
-    let (volume, at) = (&spec[*first], path.child(first));
-    let fields: &[&str] = match *first {
-        "hostPath" | "local" => &["path"],
-        "nfs" => &["server", "path"],
-        "csi" => &["driver", "volumeHandle"],
-        _ => &[],
-    };
-    errors.extend(fields.iter().filter_map(|field| check::required(volume, field, &at)));
-    let place = text(volume, "path");
-    if matches!(*first, "hostPath" | "local") && place.split('/').any(|part| part == "..") {
-        errors.push(FieldError::invalid(&at.child("path"), place, "must not contain '..'"));
+    if has(spec, "nodeAffinity") {
+        let (affinity, at) = (&spec["nodeAffinity"], path.child("nodeAffinity").child("required"));
+        if has(affinity, "required") {
+            errors.extend(pod_spec::node_selector(&affinity["required"], &at));
+        } else {
+            errors.push(FieldError::required(&at, "must specify required node constraints"));
+        }
     }
-    let policy = text(spec, "persistentVolumeReclaimPolicy");
-    if *first == "hostPath"
-        && place.trim_end_matches('/').is_empty()
-        && !place.is_empty()
-        && policy == "Recycle"
-    {
+    errors.extend(pod_spec::of_persistent_volume(spec, meta::name(object), &path));
+    if has(spec, "local") && !has(spec, "nodeAffinity") {
+        errors.push(FieldError::required(&path.child("nodeAffinity"), "Local volume requires node affinity"));
+    }
+    let place = text(&spec["hostPath"], "path");
+    let root = place.starts_with('/') && place.split('/').all(|step| matches!(step, "" | "."));
+    if root && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
         let detail = "may not be 'recycle' for a hostPath mount of '/'";
         errors.push(FieldError::forbidden(&path.child("persistentVolumeReclaimPolicy"), detail));
     }
-    if *first == "local" && !has(spec, "nodeAffinity") {
-        errors.push(FieldError::required(&path.child("nodeAffinity"), "Local volume requires node affinity"));
+    errors.extend(class_name(spec, "storageClassName", &path));
+    errors.extend(check::enumeration(spec, "volumeMode", &VOLUME_MODES, &path));
+    if has(spec, "volumeAttributesClassName") {
+        if text(spec, "volumeAttributesClassName").is_empty() {
+            let at = path.child("volumeAttributesClassName");
+            errors.push(FieldError::required(&at, "an empty string is disallowed"));
+        }
+        errors.extend(class_name(spec, "volumeAttributesClassName", &path));
+        if !has(spec, "csi") {
+            let detail = "has to be specified when using volumeAttributesClassName";
+            errors.push(FieldError::required(&path.child("csi"), detail));
+        }
     }
     errors
 }
 
-fn volume_update(object: &Value, old: &Value) -> Errors {
+fn capacity(spec: &Value, path: &Path) -> Errors {
+    let capacity = map(spec, "capacity");
     let mut errors = Errors::new();
-    let source = |object: &Value| -> Value {
-        let spec = &object["spec"];
-        sources(spec).into_iter().map(|name| (name.to_owned(), spec[name].clone())).collect()
-    };
-    let (before, after) = (source(old), source(object));
+    if capacity.is_none() {
+        errors.push(FieldError::required(path, ""));
+    }
+    if capacity.is_none_or(|all| all.len() > 1 || !all.contains_key("storage")) {
+        errors.push(FieldError::not_supported(path, spec["capacity"].clone(), &["storage"]));
+    }
+    for (name, amount) in capacity.into_iter().flatten() {
+        errors.extend(not_owed(amount, &path.key(name)));
+        errors.extend(positive(amount, &path.key(name)));
+    }
+    errors
+}
+
+/// The part of a specification that says what kind of volume it is. A secret that was not named yet is left out.
+fn source(spec: &Value, expands: bool) -> Map<String, Value> {
+    let fields = spec.as_object().into_iter().flatten();
+    let mut source: Map<String, Value> = fields
+        .filter(|(name, value)| !NOT_SOURCES.contains(&name.as_str()) && !value.is_null())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if let Some(csi) = source.get_mut("csi").and_then(Value::as_object_mut).filter(|_| !expands) {
+        csi.remove("controllerExpandSecretRef");
+    }
+    source
+}
+
+fn validate_update(object: &Value, old: &Value) -> Errors {
+    let mut errors = Errors::new();
+    let (spec, was) = (&object["spec"], &old["spec"]);
+    let expands = has(&was["csi"], "controllerExpandSecretRef");
+    let (before, after) = (source(was, expands), source(spec, expands));
     if before != after {
         let path = Path::new("spec").child("persistentvolumesource");
-        let detail = format!(
-            "spec.persistentvolumesource is immutable after creation{}",
-            check::difference(&before, &after)
-        );
+        let difference = check::difference(&Value::Object(before), &Value::Object(after));
+        let detail = format!("spec.persistentvolumesource is immutable after creation\n{difference}");
         errors.push(FieldError::forbidden(&path, detail));
     }
-    let path = Path::new("spec").child("volumeMode");
-    errors.extend(check::immutable(object, old, "/spec/volumeMode", &path));
-    if has(&old["spec"], "nodeAffinity") {
-        let path = Path::new("spec").child("nodeAffinity");
-        errors.extend(check::immutable(object, old, "/spec/nodeAffinity", &path));
+    errors.extend(check::immutable(object, old, "/spec/volumeMode", &Path::new("volumeMode")));
+    if has(was, "nodeAffinity") {
+        let detail = "field is immutable, except for updating from beta label to GA";
+        let fixed = check::immutable(object, old, "/spec/nodeAffinity", &Path::new("nodeAffinity"));
+        errors.extend(fixed.map(|error| error.with_detail(detail)));
+    }
+    let attributes = "volumeAttributesClassName";
+    if has(was, attributes) && !has(spec, attributes) {
+        let path = Path::new("spec").child(attributes);
+        errors.push(FieldError::forbidden(&path, "update from non-nil value to nil is forbidden"));
     }
     errors
 }
 
-fn volume_row(object: &Value, now: i64) -> Vec<Value> {
+fn row(object: &Value, now: i64) -> Vec<Value> {
     let (spec, status) = (&object["spec"], &object["status"]);
     let claim = &spec["claimRef"];
     let claim = if claim.is_object() {
@@ -187,7 +227,7 @@ fn volume_row(object: &Value, now: i64) -> Vec<Value> {
         json!(text(spec, "persistentVolumeReclaimPolicy")),
         json!(phase(object)),
         json!(claim),
-        json!(text(spec, "storageClassName")),
+        json!(storage_class(object)),
         or_unset(spec.get("volumeAttributesClassName")),
         json!(text(status, "reason")),
         age(object, now),
@@ -195,97 +235,38 @@ fn volume_row(object: &Value, now: i64) -> Vec<Value> {
     ]
 }
 
-fn phase(object: &Value) -> &str {
+/// The phase, or that it is on its way out.
+pub(super) fn phase(object: &Value) -> &str {
     if meta::deletion_timestamp(object).is_some() { "Terminating" } else { text(&object["status"], "phase") }
 }
 
-/// What a claim wants, also one that stands in a template.
-pub(in super::super) fn validate_claim_spec(spec: &Value, path: &Path) -> Errors {
-    let mut errors = Errors::new();
-    if list(spec, "accessModes").is_empty() {
-        errors.push(FieldError::required(&path.child("accessModes"), "at least 1 access mode is required"));
-    }
-    errors.extend(check::selector(&spec["selector"], &path.child("selector")));
-    errors.extend(modes(spec, path));
-    let at = path.child("resources").key("storage");
-    match spec.pointer("/resources/requests/storage") {
-        None => errors.push(FieldError::required(&at, "")),
-        Some(amount) => errors.extend(positive(amount, &at)),
-    }
-    let class = text(spec, "storageClassName");
-    if !class.is_empty() {
-        let reasons = machinery::names::dns1123_subdomain(class);
-        errors.extend(check::named(&path.child("storageClassName"), class, reasons));
-    }
-    errors.extend(check::enumeration(spec, "volumeMode", &VOLUME_MODES, path));
-    errors
+/// The class of a volume or claim, which was an annotation once.
+pub(super) fn storage_class(object: &Value) -> &str {
+    meta::annotation(object, super::claim::BETA_CLASS)
+        .unwrap_or_else(|| text(&object["spec"], "storageClassName"))
 }
 
-/// A claim stays what it is; a bound one may grow, an unbound one may be given its volume.
-fn claim_update(object: &Value, old: &Value) -> Errors {
-    const STORAGE: &str = "/spec/resources/requests/storage";
-    let mut before = old["spec"].clone();
+/// Kinds of volumes that are not mounted any more, and other things of the past (upstream
+/// `GetWarningsForPersistentVolume`).
+fn warnings(object: &Value) -> Vec<String> {
+    const OLD: [(&str, &str); 2] = [
+        (super::claim::BETA_CLASS, "deprecated since v1.8; use \"storageClassName\" attribute instead"),
+        (
+            "volume.beta.kubernetes.io/mount-options",
+            "deprecated since v1.31; use \"mountOptions\" attribute instead",
+        ),
+    ];
     let spec = &object["spec"];
-    let mut allow = |field: &str| {
-        if let Some(map) = before.as_object_mut() {
-            match spec.get(field) {
-                Some(value) => map.insert(field.to_owned(), value.clone()),
-                None => map.remove(field),
-            };
-        }
-    };
-    if text(&old["spec"], "volumeName").is_empty() {
-        allow("volumeName");
-    }
-    if !has(&old["spec"], "storageClassName") {
-        allow("storageClassName");
-    }
-    let mut errors = Errors::new();
-    let bound = text(&old["status"], "phase") == "Bound";
-    if bound {
-        allow("volumeAttributesClassName");
-        if let (Some(slot), Some(wanted)) =
-            (before.pointer_mut("/resources/requests/storage"), object.pointer(STORAGE))
-        {
-            *slot = wanted.clone();
-        }
-        let amount = |object: &Value, pointer: &str| Quantity::from_json(object.pointer(pointer)?).ok();
-        let least = amount(old, "/status/capacity/storage").or_else(|| amount(old, STORAGE));
-        if let (Some(wanted), Some(least)) = (amount(object, STORAGE), least)
-            && wanted < least
-        {
-            let path = Path::new("spec").child("resources").child("requests").child("storage");
-            let detail = "field can not be less than status.capacity";
-            errors.push(FieldError::forbidden(&path, detail));
-        }
-    }
-    if before != *spec {
-        let detail = format!(
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims{}",
-            check::difference(&before, spec)
+    let mut warnings: Vec<String> = OLD
+        .into_iter()
+        .filter(|(key, _)| meta::annotation(object, key).is_some())
+        .map(|(key, what)| format!("metadata.annotations[{key}]: {what}"))
+        .collect();
+    if text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
+        warnings.push(
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".to_owned(),
         );
-        errors.push(FieldError::forbidden(&Path::new("spec"), detail));
     }
-    errors
-}
-
-fn claim_row(object: &Value, now: i64) -> Vec<Value> {
-    let (spec, status) = (&object["spec"], &object["status"]);
-    let bound = !text(spec, "volumeName").is_empty();
-    let (capacity, modes) = if bound {
-        (text(&status["capacity"], "storage"), access_modes(list(status, "accessModes")))
-    } else {
-        ("", String::new())
-    };
-    vec![
-        json!(meta::name(object)),
-        json!(phase(object)),
-        json!(text(spec, "volumeName")),
-        json!(capacity),
-        json!(modes),
-        json!(text(spec, "storageClassName")),
-        or_unset(spec.get("volumeAttributesClassName")),
-        age(object, now),
-        or_unset(spec.get("volumeMode")),
-    ]
+    warnings.extend(pod_spec::dead_volume(spec).map(|(shown, since)| format!("spec.{shown}: {since}")));
+    warnings
 }

@@ -1,4 +1,4 @@
-//! Refusals of containers.
+//! Refusals of containers (upstream `validateContainers` and its neighbours).
 
 use std::collections::BTreeSet;
 
@@ -7,261 +7,224 @@ use machinery::names;
 use serde_json::Value;
 
 use super::super::check;
-use super::super::value::{flag, has, int, list, map, text};
-use super::{CONTAINER_LISTS, probes, validate};
+use super::super::value::{has, list, text};
+use super::{Surroundings, environment, is_sidecar, mounts, ports, probes, resources, security};
 
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
-const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
-const TERMINATION_POLICIES: [&str; 2] = ["FallbackToLogsOnError", "File"];
-/// Resources counted in whole units, or known without a domain.
-const STANDARD_RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+const TERMINATION_POLICIES: [&str; 2] = ["File", "FallbackToLogsOnError"];
+const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
+const RESTART_ACTIONS: [&str; 2] = ["Restart", "RestartAllContainers"];
+const RESTART_RULES_MAX: usize = 20;
+const EXIT_CODES_MAX: usize = 255;
+/// Fields that serve a pod, not somebody who looks into it.
+const NOT_EPHEMERAL: [&str; 9] = [
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+];
 
 /// All containers of a specification, in upstream's order.
-pub(super) fn validate_all(spec: &Value, volumes: &BTreeSet<&str>, path: &Path) -> Errors {
+pub(super) fn validate_all(around: &Surroundings<'_>, path: &Path) -> Errors {
+    let mut errors = regular(around, &path.child("containers"));
+    errors.extend(init(around, &path.child("initContainers")));
+    errors.extend(ephemeral(around, &path.child("ephemeralContainers")));
+    errors
+}
+
+fn regular(around: &Surroundings<'_>, path: &Path) -> Errors {
+    let containers = list(around.spec, "containers");
+    if containers.is_empty() {
+        return vec![FieldError::required(path, "")];
+    }
     let mut errors = Errors::new();
     let mut seen = BTreeSet::new();
-    if list(spec, "containers").is_empty() {
-        errors.push(FieldError::required(&path.child("containers"), ""));
+    for (i, container) in containers.iter().enumerate() {
+        let at = path.index(i);
+        errors.extend(common(container, around, &at));
+        if !seen.insert(text(container, "name")) {
+            errors.push(FieldError::duplicate(&at.child("name"), text(container, "name")));
+        }
+        errors.extend(probes::of_container(container, around, &at));
+        errors.extend(restart(container, &at));
     }
-    for field in CONTAINER_LISTS {
-        for (i, container) in list(spec, field).iter().enumerate() {
-            let at = path.child(field).index(i);
-            errors.extend(name(container, &mut seen, &at));
-            errors.extend(one(container, volumes, &at));
-            errors.extend(probes::of_container(container, field == "initContainers", &at));
+    errors.extend(ports::taken_twice(containers, path));
+    errors
+}
+
+fn init(around: &Surroundings<'_>, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let mut seen: BTreeSet<&str> = names_of(around.spec, "containers").collect();
+    for (i, container) in list(around.spec, "initContainers").iter().enumerate() {
+        let (at, name) = (path.index(i), text(container, "name"));
+        errors.extend(common(container, around, &at));
+        errors.extend(restart(container, &at));
+        if !seen.insert(name) && !name.is_empty() {
+            errors.push(FieldError::duplicate(&at.child("name"), name));
+        }
+        errors.extend(ports::taken_twice(std::slice::from_ref(container), path));
+        if is_sidecar(container) {
+            errors.extend(probes::of_container(container, around, &at));
+            continue;
+        }
+        let detail = "may not be set for init containers without restartPolicy=Always";
+        for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+            if has(container, field) {
+                errors.push(FieldError::forbidden(&at.child(field), detail));
+            }
+        }
+        errors.extend(restarted_to_resize(container, &at));
+    }
+    errors
+}
+
+/// An init container that ends cannot be restarted to give it more.
+fn restarted_to_resize(container: &Value, path: &Path) -> Errors {
+    let detail = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+    let policies = list(container, "resizePolicy").iter().enumerate();
+    policies
+        .filter(|(_, policy)| text(policy, "restartPolicy") == "RestartContainer")
+        .map(|(j, _)| path.child("resizePolicy").index(j).child("restartPolicy"))
+        .map(|at| FieldError::invalid(&at, "RestartContainer", detail))
+        .collect()
+}
+
+fn ephemeral(around: &Surroundings<'_>, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let others: BTreeSet<&str> =
+        names_of(around.spec, "containers").chain(names_of(around.spec, "initContainers")).collect();
+    let mut seen = others.clone();
+    for (i, container) in list(around.spec, "ephemeralContainers").iter().enumerate() {
+        let (at, name) = (path.index(i), text(container, "name"));
+        errors.extend(common(container, around, &at));
+        errors.extend(padded_image(container, &at));
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&at.child("name"), name));
+        }
+        let target = text(container, "targetContainerName");
+        if !target.is_empty() && !others.contains(target) {
+            errors.push(FieldError::not_found(&at.child("targetContainerName"), target));
+        }
+        let detail = "cannot be set for an Ephemeral Container";
+        for field in NOT_EPHEMERAL.into_iter().filter(|field| is_set(container, field)) {
+            errors.push(FieldError::forbidden(&at.child(field), detail));
+        }
+        for (j, mount) in list(container, "volumeMounts").iter().enumerate() {
+            for field in ["subPath", "subPathExpr"].into_iter().filter(|f| !text(mount, f).is_empty()) {
+                errors.push(FieldError::forbidden(&at.child("volumeMounts").index(j).child(field), detail));
+            }
         }
     }
-    errors.extend(host_ports(spec, path));
     errors
 }
 
-fn name<'a>(container: &'a Value, seen: &mut BTreeSet<&'a str>, path: &Path) -> Errors {
-    let (name, at) = (text(container, "name"), path.child("name"));
-    if name.is_empty() {
-        return vec![FieldError::required(&at, "")];
+/// Whether a field says anything: an empty list or map does not.
+fn is_set(container: &Value, field: &str) -> bool {
+    match container.get(field) {
+        None | Some(Value::Null) => false,
+        Some(Value::Array(list)) => !list.is_empty(),
+        Some(Value::Object(map)) => !map.is_empty(),
+        Some(_) => true,
     }
-    let mut errors = check::named(&at, name, names::dns1123_label(name));
-    if !seen.insert(name) {
-        errors.push(FieldError::duplicate(&at, name));
+}
+
+fn names_of<'a>(spec: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
+    list(spec, field).iter().map(|container| text(container, "name"))
+}
+
+/// What holds for every container.
+fn common(container: &Value, around: &Surroundings<'_>, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    match text(container, "name") {
+        "" => errors.push(FieldError::required(&path.child("name"), "")),
+        name => errors.extend(check::named(&path.child("name"), name, names::dns1123_label(name))),
     }
+    errors.extend(check::required(container, "image", path));
+    errors.extend(check::one_of(container, "terminationMessagePolicy", &TERMINATION_POLICIES, path));
+    errors.extend(ports::of_container(container, path));
+    errors.extend(environment::validate(container, path));
+    errors.extend(mounts::validate(container, around, path));
+    errors.extend(check::one_of(container, "imagePullPolicy", &PULL_POLICIES, path));
+    errors.extend(resources::of_container(&container["resources"], &around.claims, &path.child("resources")));
+    errors.extend(resize_policy(container, around.restart_policy(), path));
+    errors.extend(security::of_container(container, around.shares_users_with_host(), path));
     errors
 }
 
-fn one(container: &Value, volumes: &BTreeSet<&str>, path: &Path) -> Errors {
-    let mut errors = image(container, path);
-    errors.extend(ports(container, path));
-    errors.extend(environment(container, path));
-    errors.extend(mounts(container, volumes, path));
-    errors.extend(check::enumeration(container, "imagePullPolicy", &PULL_POLICIES, path));
-    errors.extend(check::enumeration(container, "terminationMessagePolicy", &TERMINATION_POLICIES, path));
-    errors.extend(resources(&container["resources"], &path.child("resources")));
-    let context = &container["securityContext"];
-    for field in ["runAsUser", "runAsGroup"] {
-        errors.extend(validate::id_in_range(context.get(field), &path.child("securityContext").child(field)));
-    }
-    if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) && flag(context, "privileged") {
-        let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-        errors.push(FieldError::invalid(&path.child("securityContext"), context.clone(), detail));
-    }
-    errors
+/// Only for pods: templates have always been let through with such images.
+pub(in super::super) fn padded_image(container: &Value, path: &Path) -> Option<FieldError> {
+    let image = text(container, "image");
+    let detail = "must not have leading or trailing whitespace";
+    (image.trim() != image).then(|| FieldError::invalid(&path.child("image"), image, detail))
 }
 
-fn image(container: &Value, path: &Path) -> Errors {
-    let (image, at) = (text(container, "image"), path.child("image"));
-    if image.is_empty() {
-        return vec![FieldError::required(&at, "")];
-    }
-    if image.trim() != image {
-        return vec![FieldError::invalid(&at, image, "must not have leading or trailing whitespace")];
-    }
-    Errors::new()
-}
-
-fn ports(container: &Value, path: &Path) -> Errors {
+fn resize_policy(container: &Value, pod_restarts: &str, path: &Path) -> Errors {
+    const RESOURCES: [&str; 2] = ["cpu", "memory"];
+    const POLICIES: [&str; 2] = ["NotRequired", "RestartContainer"];
     let mut errors = Errors::new();
     let mut seen = BTreeSet::new();
-    for (i, port) in list(container, "ports").iter().enumerate() {
-        let at = path.child("ports").index(i);
-        let name = text(port, "name");
-        if !name.is_empty() {
-            errors.extend(check::named(&at.child("name"), name, names::port_name(name)));
-            if !seen.insert(name) {
-                errors.push(FieldError::duplicate(&at.child("name"), name));
+    for (i, policy) in list(container, "resizePolicy").iter().enumerate() {
+        let at = path.child("resizePolicy");
+        let (resource, restart) = (text(policy, "resourceName"), text(policy, "restartPolicy"));
+        if !seen.insert(resource) {
+            errors.push(FieldError::duplicate(&at.index(i), resource));
+        }
+        for (value, known) in [(resource, &RESOURCES), (restart, &POLICIES)] {
+            if value.is_empty() {
+                errors.push(FieldError::required(&at, ""));
+            } else if !known.contains(&value) {
+                errors.push(FieldError::not_supported(&at, value, known));
             }
         }
-        match int(port, "containerPort") {
-            None | Some(0) => errors.push(FieldError::required(&at.child("containerPort"), "")),
-            Some(number) => errors.extend(check::port(number, &at.child("containerPort"))),
+        if pod_restarts == "Never" && restart != "NotRequired" {
+            let detail = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
+            errors.push(FieldError::invalid(&at, restart, detail));
         }
-        if let Some(number) = int(port, "hostPort").filter(|p| *p != 0) {
-            errors.extend(check::port(number, &at.child("hostPort")));
-        }
-        errors.extend(check::enumeration(port, "protocol", &PROTOCOLS, &at));
     }
     errors
 }
 
-/// A port of the host is given to one container only; on the network of the host, ports are those of the host.
-fn host_ports(spec: &Value, path: &Path) -> Errors {
+/// When a container is restarted, by itself and by its exit code.
+fn restart(container: &Value, path: &Path) -> Errors {
+    const OPERATORS: [&str; 2] = ["In", "NotIn"];
+    let rules = list(container, "restartPolicyRules");
     let mut errors = Errors::new();
-    let mut taken = BTreeSet::new();
-    let host_network = flag(spec, "hostNetwork");
-    for (i, container) in list(spec, "containers").iter().enumerate() {
-        for (j, port) in list(container, "ports").iter().enumerate() {
-            let at = path.child("containers").index(i).child("ports").index(j);
-            let inner = int(port, "containerPort").unwrap_or_default();
-            let number = int(port, "hostPort").filter(|p| *p != 0);
-            if host_network && number.is_some_and(|number| number != inner) {
-                let detail = "must match `hostPort` when `hostNetwork` is true";
-                errors.push(FieldError::invalid(&at.child("containerPort"), inner, detail));
-            }
-            let Some(number) = number else { continue };
-            let key = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
-            if !taken.insert(key.clone()) {
-                errors.push(FieldError::duplicate(&at.child("hostPort"), key));
-            }
+    if has(container, "restartPolicy") {
+        let policy = text(container, "restartPolicy");
+        if !RESTART_POLICIES.contains(&policy) {
+            errors.push(FieldError::not_supported(&path.child("restartPolicy"), policy, &RESTART_POLICIES));
         }
+    } else if !rules.is_empty() {
+        let detail = "must specify restartPolicy when restart rules are used";
+        errors.push(FieldError::required(&path.child("restartPolicy"), detail));
     }
-    errors
-}
-
-fn environment(container: &Value, path: &Path) -> Errors {
-    let mut errors = Errors::new();
-    for (i, variable) in list(container, "env").iter().enumerate() {
-        let at = path.child("env").index(i);
-        let name = text(variable, "name");
-        if name.is_empty() {
-            errors.push(FieldError::required(&at.child("name"), ""));
-        } else {
-            errors.extend(check::named(&at.child("name"), name, names::env_var_name(name)));
-        }
-        if has(variable, "valueFrom") {
-            errors.extend(value_from(variable, &at.child("valueFrom")));
-        }
+    if rules.len() > RESTART_RULES_MAX {
+        let at = path.child("restartPolicyRules");
+        errors.push(FieldError::too_many(&at, rules.len(), RESTART_RULES_MAX));
     }
-    for (i, source) in list(container, "envFrom").iter().enumerate() {
-        let at = path.child("envFrom").index(i);
-        match (has(source, "configMapRef"), has(source, "secretRef")) {
-            (true, true) => errors.push(FieldError::invalid(
-                &at,
-                "",
-                "may not have more than one field specified at a time",
-            )),
-            (false, false) => errors.push(FieldError::invalid(
-                &at,
-                "",
-                "must specify one of: `configMapRef` or `secretRef`",
-            )),
-            _ => {}
+    for (i, rule) in rules.iter().enumerate() {
+        let at = path.child("restartPolicyRules").index(i);
+        let action = text(rule, "action");
+        if !RESTART_ACTIONS.contains(&action) {
+            errors.push(FieldError::not_supported(&at.child("action"), action, &RESTART_ACTIONS));
         }
-    }
-    errors
-}
-
-fn value_from(variable: &Value, path: &Path) -> Errors {
-    const SOURCES: [&str; 5] =
-        ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
-    let from = &variable["valueFrom"];
-    let mut errors = Errors::new();
-    let given: Vec<&str> = SOURCES.into_iter().filter(|source| has(from, source)).collect();
-    if given.is_empty() {
-        let detail =
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`";
-        errors.push(FieldError::invalid(path, "", detail));
-    } else if !text(variable, "value").is_empty() {
-        errors.push(FieldError::invalid(path, "", "may not be specified when `value` is not empty"));
-    } else if given.len() > 1 {
-        errors.push(FieldError::invalid(path, "", "may not have more than one field specified at a time"));
-    }
-    for source in ["configMapKeyRef", "secretKeyRef"].into_iter().filter(|source| has(from, source)) {
-        let key = text(&from[source], "key");
-        let at = path.child(source).child("key");
-        if key.is_empty() {
-            errors.push(FieldError::required(&at, ""));
-        } else {
-            errors.extend(check::named(&at, key, names::config_map_key(key)));
+        let at = at.child("exitCodes");
+        if !has(rule, "exitCodes") {
+            errors.push(FieldError::required(&at, "must be specified"));
+            continue;
         }
-    }
-    if has(from, "fieldRef") && text(&from["fieldRef"], "fieldPath").is_empty() {
-        errors.push(FieldError::required(&path.child("fieldRef").child("fieldPath"), ""));
-    }
-    errors
-}
-
-fn mounts(container: &Value, volumes: &BTreeSet<&str>, path: &Path) -> Errors {
-    let mut errors = Errors::new();
-    let mut places = BTreeSet::new();
-    for (i, mount) in list(container, "volumeMounts").iter().enumerate() {
-        let at = path.child("volumeMounts").index(i);
-        let (name, place) = (text(mount, "name"), text(mount, "mountPath"));
-        if name.is_empty() {
-            errors.push(FieldError::required(&at.child("name"), ""));
+        let (operator, codes) = (text(&rule["exitCodes"], "operator"), list(&rule["exitCodes"], "values"));
+        if !OPERATORS.contains(&operator) {
+            errors.push(FieldError::not_supported(&at.child("operator"), operator, &OPERATORS));
         }
-        if !volumes.contains(name) {
-            errors.push(FieldError::not_found(&at.child("name"), name));
+        if codes.len() > EXIT_CODES_MAX {
+            errors.push(FieldError::too_many(&at.child("values"), codes.len(), EXIT_CODES_MAX));
         }
-        if place.is_empty() {
-            errors.push(FieldError::required(&at.child("mountPath"), ""));
-        }
-        if !places.insert(place) {
-            errors.push(FieldError::invalid(&at.child("mountPath"), place, "must be unique"));
-        }
-        for field in ["subPath", "subPathExpr"] {
-            errors.extend(local_path(text(mount, field), &at.child(field)));
-        }
-        if !text(mount, "subPath").is_empty() && !text(mount, "subPathExpr").is_empty() {
-            errors.push(FieldError::invalid(
-                &at.child("subPathExpr"),
-                text(mount, "subPathExpr"),
-                "subPathExpr and subPath are mutually exclusive",
-            ));
-        }
-    }
-    errors
-}
-
-/// A path inside a volume.
-pub(super) fn local_path(value: &str, path: &Path) -> Option<FieldError> {
-    if value.starts_with('/') {
-        return Some(FieldError::invalid(path, value, "must be a relative path"));
-    }
-    value
-        .split('/')
-        .any(|part| part == "..")
-        .then(|| FieldError::invalid(path, value, "must not contain '..'"))
-}
-
-fn resources(resources: &Value, path: &Path) -> Errors {
-    let mut errors = Errors::new();
-    let (limits, requests) = (map(resources, "limits"), map(resources, "requests"));
-    for (field, amounts) in [("limits", limits), ("requests", requests)] {
-        for (name, amount) in amounts.into_iter().flatten() {
-            let at = path.child(field).key(name);
-            errors.extend(resource_name(name, &at));
-            errors.extend(check::quantity(amount, &at).err());
-        }
-    }
-    for (name, request) in requests.into_iter().flatten() {
-        let limit = limits.and_then(|limits| limits.get(name));
-        let at = path.child("requests");
-        let amounts = (limit.map(|limit| check::quantity(limit, &at)), check::quantity(request, &at));
-        let (Some(Ok(limit)), Ok(wanted)) = amounts else { continue };
-        if wanted > limit {
-            let why = format!("must be less than or equal to {name} limit of {limit}");
-            errors.push(FieldError::invalid(&at, wanted.to_string(), why));
-        }
-    }
-    errors
-}
-
-fn resource_name(name: &str, path: &Path) -> Errors {
-    if STANDARD_RESOURCES.contains(&name) || name.starts_with("hugepages-") {
-        return Errors::new();
-    }
-    let mut errors = check::named(path, name, names::qualified_name(name));
-    if errors.is_empty() && !name.contains('/') {
-        errors.push(FieldError::invalid(path, name, "must be a standard resource type or fully qualified"));
-        errors.push(FieldError::invalid(path, name, "must be a standard resource for containers"));
     }
     errors
 }

@@ -7,25 +7,35 @@ use serde_json::{Map, Value, json};
 use super::super::rules::Rules;
 use super::super::value::{each, fill, flag, put, text};
 use super::CONTAINER_LISTS;
+use super::resources::{default_pod_level, round_up};
 
 static SPEC: LazyLock<Rules> = LazyLock::new(|| {
     Rules::new(
         r#"
-        restartPolicy = "Always"
-        dnsPolicy = "ClusterFirst"
-        schedulerName = "default-scheduler"
+        restartPolicy ?= "Always"
+        dnsPolicy ?= "ClusterFirst"
+        schedulerName ?= "default-scheduler"
         securityContext = {}
         terminationGracePeriodSeconds = 30
         volumes[].secret.defaultMode = 420
         volumes[].configMap.defaultMode = 420
         volumes[].downwardAPI.defaultMode = 420
-        volumes[].downwardAPI.items[].fieldRef.apiVersion = "v1"
+        volumes[].downwardAPI.items[].fieldRef.apiVersion ?= "v1"
         volumes[].projected.defaultMode = 420
         volumes[].projected.sources[].serviceAccountToken.expirationSeconds = 3600
-        volumes[].projected.sources[].downwardAPI.items[].fieldRef.apiVersion = "v1"
+        volumes[].projected.sources[].downwardAPI.items[].fieldRef.apiVersion ?= "v1"
         volumes[].projected.sources[].podCertificate.maxExpirationSeconds = 86400
         volumes[].hostPath.type = ""
-        volumes[].iscsi.iscsiInterface = "default"
+        volumes[].iscsi.iscsiInterface ?= "default"
+        volumes[].rbd.pool ?= "rbd"
+        volumes[].rbd.user ?= "admin"
+        volumes[].rbd.keyring ?= "/etc/ceph/keyring"
+        volumes[].azureDisk.cachingMode = "ReadWrite"
+        volumes[].azureDisk.fsType = "ext4"
+        volumes[].azureDisk.readOnly = false
+        volumes[].azureDisk.kind = "Shared"
+        volumes[].scaleIO.storageMode ?= "ThinProvisioned"
+        volumes[].scaleIO.fsType ?= "xfs"
         volumes[].ephemeral.volumeClaimTemplate.spec.volumeMode = "Filesystem"
         "#,
     )
@@ -35,15 +45,15 @@ static CONTAINER: LazyLock<Rules> = LazyLock::new(|| {
     Rules::new(
         r#"
         resources = {}
-        terminationMessagePath = "/dev/termination-log"
-        terminationMessagePolicy = "File"
-        ports[].protocol = "TCP"
-        env[].valueFrom.fieldRef.apiVersion = "v1"
+        terminationMessagePath ?= "/dev/termination-log"
+        terminationMessagePolicy ?= "File"
+        ports[].protocol ?= "TCP"
+        env[].valueFrom.fieldRef.apiVersion ?= "v1"
         env[].valueFrom.fileKeyRef.optional = false
-        lifecycle.postStart.httpGet.path = "/"
-        lifecycle.postStart.httpGet.scheme = "HTTP"
-        lifecycle.preStop.httpGet.path = "/"
-        lifecycle.preStop.httpGet.scheme = "HTTP"
+        lifecycle.postStart.httpGet.path ?= "/"
+        lifecycle.postStart.httpGet.scheme ?= "HTTP"
+        lifecycle.preStop.httpGet.path ?= "/"
+        lifecycle.preStop.httpGet.scheme ?= "HTTP"
         "#,
     )
 });
@@ -51,12 +61,12 @@ static CONTAINER: LazyLock<Rules> = LazyLock::new(|| {
 static PROBE: LazyLock<Rules> = LazyLock::new(|| {
     Rules::new(
         r#"
-        timeoutSeconds = 1
-        periodSeconds = 10
-        successThreshold = 1
-        failureThreshold = 3
-        httpGet.path = "/"
-        httpGet.scheme = "HTTP"
+        timeoutSeconds ?= 1
+        periodSeconds ?= 10
+        successThreshold ?= 1
+        failureThreshold ?= 3
+        httpGet.path ?= "/"
+        httpGet.scheme ?= "HTTP"
         grpc.service = ""
         "#,
     )
@@ -72,15 +82,26 @@ pub(in super::super) fn apply(spec: &mut Value) {
         if volume.as_object().is_some_and(|v| v.len() == usize::from(v.contains_key("name"))) {
             put(volume, "emptyDir", json!({}));
         }
-        if let Some(image) = volume.get_mut("image") {
+        if let Some(image) = volume.get_mut("image").filter(|image| text(image, "pullPolicy").is_empty()) {
             let policy = pull_policy(text(image, "reference"));
-            fill(image, "pullPolicy", policy);
+            put(image, "pullPolicy", policy);
         }
+        let claim = volume.pointer_mut("/ephemeral/volumeClaimTemplate/spec/resources");
+        claim.map(round_amounts);
     }
     for list in CONTAINER_LISTS {
         each(spec, list).for_each(apply_container);
     }
+    round_up(spec.get_mut("overhead"));
+    spec.get_mut("resources").map(round_amounts);
     mirror_service_account(spec);
+}
+
+/// Requests and limits are kept to a thousandth.
+fn round_amounts(resources: &mut Value) {
+    for field in ["limits", "requests"] {
+        round_up(resources.get_mut(field));
+    }
 }
 
 /// Defaults that only a pod itself has, not a template.
@@ -95,6 +116,7 @@ pub(in super::super) fn apply_pod_only(spec: &mut Value) {
             }
         }
     }
+    default_pod_level(spec);
 }
 
 /// On the network of the host, a port is a port of the host.
@@ -110,6 +132,7 @@ fn apply_container(container: &mut Value) {
         return;
     }
     CONTAINER.apply(container);
+    container.get_mut("resources").map(round_amounts);
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(probe) = container.get_mut(probe).filter(|p| p.is_object()) {
             PROBE.apply(probe);

@@ -6,64 +6,49 @@ use serde_json::Value;
 
 use super::super::check;
 use super::super::value::{has, int, list, text};
+use super::Surroundings;
 
 const SCHEMES: [&str; 2] = ["HTTP", "HTTPS"];
 
-/// Probes and hooks of one container. Init containers that are no sidecars may have none.
-pub(super) fn of_container(container: &Value, init: bool, path: &Path) -> Errors {
+/// Hooks and probes of a container that may have them.
+pub(super) fn of_container(container: &Value, around: &Surroundings<'_>, path: &Path) -> Errors {
     let mut errors = Errors::new();
-    let sidecar = text(container, "restartPolicy") == "Always";
     for hook in ["postStart", "preStop"].into_iter().filter(|hook| has(&container["lifecycle"], hook)) {
-        errors.extend(handler(&container["lifecycle"][hook], &path.child("lifecycle").child(hook)));
-    }
-    if init && has(container, "lifecycle") && !sidecar {
-        errors.push(FieldError::forbidden(
-            &path.child("lifecycle"),
-            "may not be set for init containers without restartPolicy=Always",
-        ));
+        let at = path.child("lifecycle").child(hook);
+        errors.extend(handler(&container["lifecycle"][hook], around.grace(), &at));
     }
     for field in ["livenessProbe", "readinessProbe", "startupProbe"].into_iter().filter(|f| has(container, f))
     {
-        let at = path.child(field);
-        if init && !sidecar {
-            errors.push(FieldError::forbidden(
-                &at,
-                "may not be set for init containers without restartPolicy=Always",
-            ));
-            continue;
+        let (one, at) = (&container[field], path.child(field));
+        errors.extend(probe(one, &at));
+        let successes = int(one, "successThreshold").unwrap_or_default();
+        if field != "readinessProbe" && successes != 1 {
+            errors.push(FieldError::invalid(&at.child("successThreshold"), successes, "must be 1"));
         }
-        errors.extend(probe(&container[field], &at));
-        let once = int(&container[field], "successThreshold").is_some_and(|n| n != 1);
-        if field != "readinessProbe" && once {
-            errors.push(FieldError::invalid(
-                &at.child("successThreshold"),
-                container[field]["successThreshold"].clone(),
-                "must be 1",
-            ));
+        if let Some(grace) = int(one, "terminationGracePeriodSeconds").filter(|_| field == "readinessProbe") {
+            let at = at.child("terminationGracePeriodSeconds");
+            errors.push(FieldError::invalid(&at, grace, "must not be set for readinessProbes"));
         }
     }
     errors
 }
 
 fn probe(probe: &Value, path: &Path) -> Errors {
-    let mut errors = handler(probe, path);
+    let mut errors = handler(probe, None, path);
     for field in
         ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
     {
         errors.extend(check::non_negative(probe, field, path));
     }
     if let Some(grace) = int(probe, "terminationGracePeriodSeconds").filter(|s| *s <= 0) {
-        errors.push(FieldError::invalid(
-            &path.child("terminationGracePeriodSeconds"),
-            grace,
-            "must be greater than 0",
-        ));
+        let at = path.child("terminationGracePeriodSeconds");
+        errors.push(FieldError::invalid(&at, grace, "must be greater than 0"));
     }
     errors
 }
 
-/// Exactly one way to ask.
-fn handler(handler: &Value, path: &Path) -> Errors {
+/// Exactly one way to ask, or to act. `grace`: how long the pod may take to end.
+fn handler(handler: &Value, grace: Option<i64>, path: &Path) -> Errors {
     let mut errors = Errors::new();
     let mut given = 0;
     for kind in
@@ -74,7 +59,7 @@ fn handler(handler: &Value, path: &Path) -> Errors {
         if given > 1 {
             errors.push(FieldError::forbidden(&at, "may not specify more than 1 handler type"));
         } else {
-            errors.extend(one(kind, &handler[kind], &at));
+            errors.extend(one(kind, &handler[kind], grace, &at));
         }
     }
     if given == 0 {
@@ -83,7 +68,7 @@ fn handler(handler: &Value, path: &Path) -> Errors {
     errors
 }
 
-fn one(kind: &str, action: &Value, path: &Path) -> Errors {
+fn one(kind: &str, action: &Value, grace: Option<i64>, path: &Path) -> Errors {
     match kind {
         "exec" if list(action, "command").is_empty() => {
             vec![FieldError::required(&path.child("command"), "")]
@@ -91,23 +76,27 @@ fn one(kind: &str, action: &Value, path: &Path) -> Errors {
         "httpGet" => http_get(action, path),
         "tcpSocket" => check::port_or_name(&action["port"], &path.child("port")),
         "grpc" => check::port(int(action, "port").unwrap_or_default(), &path.child("port")),
+        "sleep" => sleep(int(action, "seconds").unwrap_or_default(), grace, path).into_iter().collect(),
         _ => Errors::new(),
     }
 }
 
+fn sleep(seconds: i64, grace: Option<i64>, path: &Path) -> Option<FieldError> {
+    let grace = grace?;
+    let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+    (seconds < 0 || seconds > grace).then(|| FieldError::invalid(path, seconds, detail))
+}
+
 fn http_get(action: &Value, path: &Path) -> Errors {
-    let mut errors = Errors::new();
-    if text(action, "path").is_empty() {
-        errors.push(FieldError::required(&path.child("path"), ""));
-    }
+    let mut errors: Errors = check::required(action, "path", path).into_iter().collect();
     errors.extend(check::port_or_name(&action["port"], &path.child("port")));
     let scheme = text(action, "scheme");
     if !SCHEMES.contains(&scheme) {
         errors.push(FieldError::not_supported(&path.child("scheme"), scheme, &SCHEMES));
     }
-    for (i, header) in list(action, "httpHeaders").iter().enumerate() {
-        let (name, at) = (text(header, "name"), path.child("httpHeaders").index(i).child("name"));
-        errors.extend(check::named(&at, name, names::http_header_name(name)));
+    for header in list(action, "httpHeaders") {
+        let name = text(header, "name");
+        errors.extend(check::named(&path.child("httpHeaders"), name, names::http_header_name(name)));
     }
     errors
 }

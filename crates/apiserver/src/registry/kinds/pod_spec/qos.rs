@@ -8,6 +8,14 @@ use super::super::value::{list, map};
 
 /// `Guaranteed`, `Burstable` or `BestEffort`.
 pub(in super::super) fn qos_class(spec: &Value) -> &'static str {
+    // What the pod asks for as a whole decides, when it does.
+    if ["limits", "requests"].iter().any(|field| map(&spec["resources"], field).is_some()) {
+        return match amounts(spec) {
+            [None, None, None, None] => "BestEffort",
+            _ if guaranteed(spec) => "Guaranteed",
+            _ => "Burstable",
+        };
+    }
     let containers = || list(spec, "containers").iter().chain(list(spec, "initContainers"));
     if containers().all(|c| amounts(c).iter().all(Option::is_none)) {
         return "BestEffort";
@@ -16,17 +24,17 @@ pub(in super::super) fn qos_class(spec: &Value) -> &'static str {
 }
 
 /// Limits of both resources, and requests that equal them.
-fn guaranteed(container: &Value) -> bool {
-    let [cpu_limit, cpu_request, memory_limit, memory_request] = amounts(container);
+fn guaranteed(asking: &Value) -> bool {
+    let [cpu_limit, cpu_request, memory_limit, memory_request] = amounts(asking);
     cpu_limit.is_some()
         && memory_limit.is_some()
         && cpu_limit == cpu_request
         && memory_limit == memory_request
 }
 
-fn amounts(container: &Value) -> [Option<Quantity>; 4] {
+fn amounts(asking: &Value) -> [Option<Quantity>; 4] {
     let amount = |kind: &str, name: &str| {
-        let value = map(&container["resources"], kind)?.get(name)?;
+        let value = map(&asking["resources"], kind)?.get(name)?;
         Quantity::from_json(value).ok().filter(|quantity| !quantity.is_zero())
     };
     [
@@ -54,6 +62,8 @@ mod tests {
             (json!({"limits": all}), "Burstable"),
         ] {
             assert_eq!(qos_class(&pod(resources.clone())), class, "{resources}");
+            let whole = json!({"resources": resources, "containers": [{"resources": {}}]});
+            assert_eq!(qos_class(&whole), class, "{resources} for the whole pod");
         }
     }
 }

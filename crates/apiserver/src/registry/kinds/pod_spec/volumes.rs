@@ -1,138 +1,88 @@
-//! Refusals of volumes.
+//! Refusals of the volumes of a pod, and of paths in them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use machinery::field::{Errors, FieldError, Path};
 use machinery::names;
+use machinery::text::go_quote;
 use serde_json::Value;
 
 use super::super::check;
-use super::super::value::{has, int, list, text};
-use super::containers::local_path;
+use super::super::value::{has, text};
+use super::sources;
 
-const MODE_MAX: i64 = 0o777;
-const HOST_PATH_TYPES: [&str; 8] =
-    ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-const PROJECTIONS: [&str; 6] =
-    ["configMap", "secret", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
-
-/// The names of the volumes, and what is wrong with them.
-pub(super) fn validate<'a>(volumes: &'a [Value], path: &Path) -> (BTreeSet<&'a str>, Errors) {
-    let mut seen = BTreeSet::new();
-    let mut errors = Errors::new();
+/// The volumes that are all right, by name, and what is wrong with the others. `pod` is the name of the pod, which a
+/// template does not know.
+pub(super) fn validate<'a>(
+    volumes: &'a [Value],
+    pod: Option<&str>,
+    path: &Path,
+) -> (BTreeMap<&'a str, &'a Value>, Errors) {
+    let (mut fine, mut errors) = (BTreeMap::new(), Errors::new());
     for (i, volume) in volumes.iter().enumerate() {
-        let at = path.index(i);
-        let name = text(volume, "name");
-        let mut found = source(volume, &at);
+        let (at, name) = (path.index(i), text(volume, "name"));
+        let mut found = sources::of_pod(volume, pod.is_some(), &at);
+        found.extend(claim_name(volume, pod, &at));
         if name.is_empty() {
             found.push(FieldError::required(&at.child("name"), ""));
         } else {
             found.extend(check::named(&at.child("name"), name, names::dns1123_label(name)));
         }
-        if seen.contains(name) {
+        if fine.contains_key(name) {
             found.push(FieldError::duplicate(&at.child("name"), name));
         }
         if found.is_empty() {
-            seen.insert(name);
+            fine.insert(name, volume);
         }
         errors.extend(found);
+        errors.extend(made_for_another(volume, volumes, pod, &at));
     }
-    (seen, errors)
+    (fine, errors)
 }
 
-fn source(volume: &Value, path: &Path) -> Errors {
+/// The claim of an ephemeral volume is named after the pod and the volume.
+fn claim_name(volume: &Value, pod: Option<&str>, path: &Path) -> Errors {
+    let (pod, name) = (pod.unwrap_or_default(), text(volume, "name"));
+    if !has(volume, "ephemeral") || pod.is_empty() || name.is_empty() {
+        return Errors::new();
+    }
+    let claim = format!("{pod}-{name}");
+    let reasons = names::dns1123_subdomain(&claim).into_iter();
+    let said = reasons.map(|reason| format!("PVC name {}: {reason}", go_quote(&claim)));
+    check::named(&path.child("name"), name, said.collect())
+}
+
+/// A volume does not use the claim that is made for another volume of the pod.
+fn made_for_another(volume: &Value, volumes: &[Value], pod: Option<&str>, path: &Path) -> Option<FieldError> {
+    let claim = volume.get("persistentVolumeClaim").map(|source| text(source, "claimName"))?;
+    let own = claim.strip_prefix(pod.filter(|pod| !pod.is_empty())?)?.strip_prefix('-')?;
+    let made = volumes.iter().any(|other| has(other, "ephemeral") && text(other, "name") == own);
+    let at = path.child("persistentVolumeClaim").child("claimName");
+    let detail = "must not reference a PVC that gets created for an ephemeral volume";
+    made.then(|| FieldError::invalid(&at, claim, detail))
+}
+
+/// A path does not climb.
+pub(in super::super) fn no_backsteps(value: &str, path: &Path) -> Option<FieldError> {
+    let climbs = value.split('/').any(|step| step == "..");
+    climbs.then(|| FieldError::invalid(path, value, "must not contain '..'"))
+}
+
+/// A path stays below where it starts.
+pub(super) fn descending(value: &str, path: &Path) -> Errors {
     let mut errors = Errors::new();
-    let kinds: Vec<&String> = volume
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(k, v)| *k != "name" && !v.is_null())
-        .map(|(k, _)| k)
-        .collect();
-    let Some((first, others)) = kinds.split_first() else {
-        return vec![FieldError::required(path, "must specify a volume type")];
-    };
-    for other in others {
-        errors.push(FieldError::forbidden(&path.child(other), "may not specify more than 1 volume type"));
+    if value.starts_with('/') {
+        errors.push(FieldError::invalid(path, value, "must be a relative path"));
     }
-    let at = path.child(first);
-    let source = &volume[first.as_str()];
-    errors.extend(match first.as_str() {
-        "configMap" => check::required(source, "name", &at).into_iter().chain(files(source, &at)).collect(),
-        "secret" => {
-            check::required(source, "secretName", &at).into_iter().chain(files(source, &at)).collect()
-        }
-        "downwardAPI" => files(source, &at),
-        "hostPath" => host_path(source, &at),
-        "projected" => projected(source, &at),
-        "persistentVolumeClaim" => check::required(source, "claimName", &at).into_iter().collect(),
-        "nfs" => check::required(source, "server", &at)
-            .into_iter()
-            .chain(check::required(source, "path", &at))
-            .collect(),
-        "csi" => check::required(source, "driver", &at).into_iter().collect(),
-        "emptyDir" => has(source, "sizeLimit")
-            .then(|| check::quantity(&source["sizeLimit"], &at.child("sizeLimit")).err())
-            .flatten()
-            .into_iter()
-            .collect(),
-        _ => Errors::new(),
-    });
+    errors.extend(no_backsteps(value, path));
     errors
 }
 
-fn files(source: &Value, path: &Path) -> Errors {
-    let mut errors: Errors = mode(source, "defaultMode", path).into_iter().collect();
-    for (i, item) in list(source, "items").iter().enumerate() {
-        let at = path.child("items").index(i);
-        if !has(item, "fieldRef") && !has(item, "resourceFieldRef") {
-            errors.extend(check::required(item, "key", &at));
-        }
-        errors.extend(check::required(item, "path", &at));
-        errors.extend(local_path(text(item, "path"), &at.child("path")));
-        errors.extend(mode(item, "mode", &at));
-    }
-    errors
-}
-
-fn mode(object: &Value, field: &str, path: &Path) -> Option<FieldError> {
-    let mode = int(object, field)?;
-    let detail = "must be a number between 0 and 0777 (octal), both inclusive";
-    (!(0..=MODE_MAX).contains(&mode)).then(|| FieldError::invalid(&path.child(field), mode, detail))
-}
-
-fn host_path(source: &Value, path: &Path) -> Errors {
-    let (at, place) = (path.child("path"), text(source, "path"));
-    let mut errors: Errors = check::required(source, "path", path).into_iter().collect();
-    if place.split('/').any(|part| part == "..") {
-        errors.push(FieldError::invalid(&at, place, "must not contain '..'"));
-    }
-    let kind = text(source, "type");
-    if !HOST_PATH_TYPES.contains(&kind) {
-        errors.push(FieldError::not_supported(&path.child("type"), kind, &HOST_PATH_TYPES));
-    }
-    errors
-}
-
-fn projected(source: &Value, path: &Path) -> Errors {
-    let mut errors: Errors = mode(source, "defaultMode", path).into_iter().collect();
-    for (i, part) in list(source, "sources").iter().enumerate() {
-        let at = path.child("sources").index(i);
-        for kind in PROJECTIONS.into_iter().filter(|kind| has(part, kind)) {
-            let at = at.child(kind);
-            errors.extend(files(&part[kind], &at));
-            if kind == "serviceAccountToken" {
-                errors.extend(check::required(&part[kind], "path", &at));
-                let seconds = int(&part[kind], "expirationSeconds").unwrap_or(3600);
-                if seconds < 600 {
-                    errors.push(FieldError::invalid(
-                        &at.child("expirationSeconds"),
-                        seconds,
-                        "may not specify a duration less than 10 minutes",
-                    ));
-                }
-            }
-        }
+/// The same for a file of a volume: names that start with two dots are the kubelet's.
+pub(super) fn local(value: &str, path: &Path) -> Errors {
+    let mut errors = descending(value, path);
+    if value.starts_with("..") && !value.starts_with("../") {
+        errors.push(FieldError::invalid(path, value, "must not start with '..'"));
     }
     errors
 }

@@ -1,10 +1,20 @@
 //! What kinds default, refuse and print, driven through the registry in-process.
 
+mod autoscalers;
+mod cluster;
 mod defaults;
 mod odd;
+mod pod_containers;
+mod pod_updates;
+mod pod_volumes;
+mod pods;
+mod quotas;
 mod refusals;
 mod rows;
+mod services;
+mod tables;
 mod updates;
+mod workloads;
 
 use serde_json::{Value, json};
 

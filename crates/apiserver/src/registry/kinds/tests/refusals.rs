@@ -290,7 +290,7 @@ fn configuration() -> Vec<Case> {
         (
             "/api/v1/namespaces/default/limitranges".into(),
             json!({"metadata": {"name": "l"}, "spec": {"limits": [limit]}}),
-            "[spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1, spec.limits[0].defaultRequest[cpu]: Invalid value: \"2\": default request value 2 is greater than max value 1, spec.limits[0].default[cpu]: Invalid value: \"2\": default value 2 is greater than max value 1]",
+            "[spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1, spec.limits[0].defaultRequest[cpu]: Invalid value: \"2\": default request value 2 is greater than max value 1, spec.limits[0].default[cpu]: Invalid value: \"1\": default value 2 is greater than max value 1]",
         ),
         (
             "/api/v1/namespaces/default/resourcequotas".into(),
@@ -305,7 +305,7 @@ fn configuration() -> Vec<Case> {
         (
             "/api/v1/nodes".into(),
             json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "k", "effect": "x"}]}}),
-            "metadata.taints[0].effect: Unsupported value: \"x\": supported values: \"NoExecute\", \"NoSchedule\", \"PreferNoSchedule\"",
+            "metadata.taints[0].effect: Unsupported value: \"x\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
         ),
         (
             "/api/v1/namespaces/default/events".into(),

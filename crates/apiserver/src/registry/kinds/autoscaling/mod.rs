@@ -1,11 +1,11 @@
 //! `autoscaling`: horizontal pod autoscalers.
 
-use machinery::field::{Errors, FieldError, Path};
+mod rules;
+
 use machinery::meta;
 use serde_json::{Value, json};
 
 use super::cells::{age, count};
-use super::check;
 use super::plain::Plain;
 use super::value::{fill, has, int, list, put, text};
 use crate::registry::strategy::Generic;
@@ -15,7 +15,8 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     (plural == "horizontalpodautoscalers").then(|| Plain {
         defaults: "spec.minReplicas = 1",
         complete: defaults,
-        validate,
+        validate: rules::validate,
+        validate_status: rules::validate_status,
         row: Some(row),
         ..Plain::new(generic)
     })
@@ -42,30 +43,6 @@ fn defaults(object: &mut Value) {
     }
 }
 
-fn validate(object: &Value) -> Errors {
-    let (spec, path) = (&object["spec"], Path::new("spec"));
-    let mut errors = Errors::new();
-    let (least, most) = (int(spec, "minReplicas"), int(spec, "maxReplicas").unwrap_or_default());
-    if let Some(least) = least.filter(|least| *least < 1) {
-        let detail = "must be greater than or equal to 1";
-        errors.push(FieldError::invalid(&path.child("minReplicas"), least, detail));
-    }
-    let at = path.child("maxReplicas");
-    if most < 1 {
-        errors.push(FieldError::invalid(&at, most, "must be greater than 0"));
-    }
-    if least.is_some_and(|least| most < least) {
-        errors.push(FieldError::invalid(&at, most, "must be greater than or equal to `minReplicas`"));
-    }
-    let (target, at) = (&spec["scaleTargetRef"], path.child("scaleTargetRef"));
-    errors.extend(check::required(target, "kind", &at));
-    errors.extend(check::required(target, "name", &at));
-    for (i, metric) in list(spec, "metrics").iter().enumerate() {
-        errors.extend(one_metric(metric, &path.child("metrics").index(i)));
-    }
-    errors
-}
-
 /// Type of a metric, and the field that says more.
 const SOURCES: [(&str, &str); 5] = [
     ("ContainerResource", "containerResource"),
@@ -77,25 +54,6 @@ const SOURCES: [(&str, &str); 5] = [
 
 fn source_field(metric: &Value) -> Option<&'static str> {
     SOURCES.iter().find(|(kind, _)| *kind == text(metric, "type")).map(|(_, field)| *field)
-}
-
-fn one_metric(metric: &Value, path: &Path) -> Errors {
-    let kinds = SOURCES.map(|(kind, _)| kind);
-    let mut errors: Errors = check::one_of(metric, "type", &kinds, path).into_iter().collect();
-    let Some(field) = source_field(metric) else { return errors };
-    if !has(metric, field) {
-        let detail = "must populate information for the given metric source";
-        errors.push(FieldError::required(&path.child(field), detail));
-        return errors;
-    }
-    let (target, at) = (&metric[field]["target"], path.child(field).child("target"));
-    let kinds = ["AverageValue", "Utilization", "Value"];
-    errors.extend(check::one_of(target, "type", &kinds, &at));
-    if let Some(percent) = int(target, "averageUtilization").filter(|percent| *percent < 1) {
-        let detail = "must be greater than 0";
-        errors.push(FieldError::invalid(&at.child("averageUtilization"), percent, detail));
-    }
-    errors
 }
 
 fn row(object: &Value, now: i64) -> Vec<Value> {

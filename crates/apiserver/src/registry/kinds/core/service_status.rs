@@ -1,0 +1,89 @@
+//! What load balancers say of a Service, and what to warn of.
+
+use machinery::field::{Errors, FieldError, Path};
+use machinery::{meta, names};
+use serde_json::Value;
+
+use super::super::value::{each, has, list, put, strings, text};
+use super::super::{addresses, check};
+
+/// An address is that of the Service unless something else is said.
+pub(super) fn prepare(service: &mut Value) {
+    let Some(balancer) = service.pointer_mut("/status/loadBalancer") else { return };
+    for ingress in each(balancer, "ingress").filter(|ingress| !text(ingress, "ip").is_empty()) {
+        if !has(ingress, "ipMode") {
+            put(ingress, "ipMode", "VIP");
+        }
+    }
+}
+
+/// What is wrong with a new status (upstream `ValidateLoadBalancerStatus`).
+pub(super) fn validate(service: &Value, old: &Value) -> Errors {
+    const MODES: [&str; 2] = ["Proxy", "VIP"];
+    let path = Path::new("status").child("loadBalancer").child("ingress");
+    let given = list(&service["status"]["loadBalancer"], "ingress");
+    let before = list(&old["status"]["loadBalancer"], "ingress");
+    if given == before {
+        return Errors::new();
+    }
+    let mut errors = Errors::new();
+    if text(&service["spec"], "type") != "LoadBalancer" && !given.is_empty() {
+        let detail = "may only be used when `spec.type` is 'LoadBalancer'";
+        errors.push(FieldError::forbidden(&path, detail));
+        return errors;
+    }
+    let known: Vec<&str> = before.iter().map(|ingress| text(ingress, "ip")).collect();
+    for (i, ingress) in given.iter().enumerate() {
+        let (at, ip, host) = (path.index(i), text(ingress, "ip"), text(ingress, "hostname"));
+        if !ip.is_empty() {
+            errors.extend(addresses::new_ip(ip, &known, &at.child("ip")));
+            if !has(ingress, "ipMode") {
+                errors.push(FieldError::required(&at.child("ipMode"), "must be specified when `ip` is set"));
+            }
+        } else if has(ingress, "ipMode") {
+            let detail = "may not be specified when `ip` is not set";
+            errors.push(FieldError::forbidden(&at.child("ipMode"), detail));
+        }
+        if has(ingress, "ipMode") {
+            errors.extend(check::enumeration(ingress, "ipMode", &MODES, &at));
+        }
+        if !host.is_empty() {
+            errors.extend(check::named(&at.child("hostname"), host, names::dns1123_subdomain(host)));
+            if host.parse::<std::net::IpAddr>().is_ok() {
+                let detail = "must be a DNS name, not an IP address";
+                errors.push(FieldError::invalid(&at.child("hostname"), host, detail));
+            }
+        }
+    }
+    errors
+}
+
+/// What works but is likely a mistake (upstream `GetWarningsForService`).
+pub(super) fn warnings(service: &Value) -> Vec<String> {
+    const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+    let spec = &service["spec"];
+    let mut warnings = Vec::new();
+    if meta::annotation(service, HINTS).is_some() {
+        warnings.push(format!(
+            "annotation {HINTS} is deprecated, please use service.kubernetes.io/topology-mode instead"
+        ));
+    }
+    let headless = strings(spec, "clusterIPs") == ["None"];
+    let kind = text(spec, "type");
+    if headless && !text(spec, "loadBalancerIP").is_empty() {
+        warnings.push("spec.loadBalancerIP is ignored for headless services".to_owned());
+    }
+    if kind == "ExternalName" && !strings(spec, "externalIPs").is_empty() {
+        warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+    }
+    if kind != "ExternalName" && !text(spec, "externalName").is_empty() {
+        warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+    }
+    if headless && !strings(spec, "externalIPs").is_empty() {
+        warnings.push("spec.externalIPs is ignored for headless services".to_owned());
+    }
+    if headless && text(spec, "sessionAffinity") != "None" {
+        warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
+    }
+    warnings
+}
