@@ -211,11 +211,13 @@ pub(super) fn csi(volume: &Value, whose: Whose, path: &Path) -> Errors {
     errors
 }
 
+/// Says why a text is no name.
+type Rule = fn(&str) -> Vec<String>;
+
 /// A secret in some namespace.
 fn secret_elsewhere(secret: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
-    let rules: [(&str, fn(&str) -> Vec<String>); 2] =
-        [("name", names::dns1123_subdomain), ("namespace", names::dns1123_label)];
+    let rules: [(&str, Rule); 2] = [("name", names::dns1123_subdomain), ("namespace", names::dns1123_label)];
     for (field, rule) in rules {
         let (name, at) = (text(secret, field), path.child(field));
         if name.is_empty() {

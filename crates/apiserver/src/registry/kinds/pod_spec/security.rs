@@ -55,7 +55,7 @@ pub(super) fn of_container(container: &Value, shares_users: bool, path: &Path) -
 /// What holds for all containers of the pod.
 pub(super) fn of_pod(spec: &Value, path: &Path) -> Errors {
     let (context, path) = (&spec["securityContext"], path.child("securityContext"));
-    if !context.as_object().is_some_and(|context| !context.is_empty()) {
+    if context.as_object().is_none_or(serde_json::Map::is_empty) {
         return sharing_processes(spec, &path).into_iter().collect();
     }
     let mut errors = Errors::new();

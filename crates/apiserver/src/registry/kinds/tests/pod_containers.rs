@@ -14,6 +14,7 @@ fn with_mount(mount: &Value) -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn containers_are_refused_with_all_causes() {
     let mut twice = pod_with(&json!({"initContainers": [{"name": "c", "image": "i"}]}));
     twice["spec"]["initContainers"][0]["livenessProbe"] = json!({"exec": {"command": ["a"]}});

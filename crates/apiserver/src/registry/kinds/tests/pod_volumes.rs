@@ -15,6 +15,7 @@ pub(super) fn volume_with(source: &Value) -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn volumes_are_one_thing_each() {
     refused(
         PODS,

@@ -8,6 +8,7 @@ use super::{container_with, pod_with};
 const PODS: (&str, &str) = ("", "pods");
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn specifications_are_refused_with_all_causes() {
     let spread = |fields: Value| {
         let mut constraint =
