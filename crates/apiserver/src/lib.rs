@@ -14,6 +14,14 @@ mod openapi;
 pub mod registry;
 mod server;
 
+#[cfg(test)]
+extern crate self as apiserver;
+#[cfg(test)]
+#[path = "../../../fuzz/src/targets.rs"]
+mod fuzz_targets;
+#[cfg(test)]
+mod fuzz_tests;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -162,10 +170,19 @@ impl ApiServer {
     /// # Errors
     /// When the listener fails for good.
     pub async fn serve(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>) -> std::io::Result<()> {
-        let served = server::serve(self.chain.clone(), listener, tls, self.token.clone()).await;
+        let served = self.serve_within(listener, tls, server::Patience::default()).await;
         self.chain.tasks.close();
         self.chain.tasks.wait().await;
         served
+    }
+
+    async fn serve_within(
+        &self,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        patience: server::Patience,
+    ) -> std::io::Result<()> {
+        server::serve(self.chain.clone(), listener, tls, self.token.clone(), patience).await
     }
 
     /// The objects behind the API, for parts that live inside the same program.

@@ -12,33 +12,39 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Authenticated;
 use crate::flow::Chain;
 
+mod pace;
+
+pub(crate) use pace::Patience;
+use pace::{Impatient, Traffic, Trouble};
+
 /// Connections at once; further ones wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 10_000;
-/// A TLS handshake must be done by then.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A request's head must have come by then; upstream's `ReadHeaderTimeout`.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+const CONNECTIONS_MAX: usize = 30_000;
+/// A connection that was asked to end, because nothing is asked on it, has this long to do so.
+const LAST_CALL: Duration = Duration::from_secs(5);
+/// A stream that is not HTTP may be half read: bytes of a request's head that are kept at most.
+const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// Requests at once on an HTTP/2 connection, as Go's default has it.
 const STREAMS_MAX: u32 = 250;
-/// Total size of a request's header lines, bytes, as Go's default has it.
-const HEADER_BYTES_MAX: u32 = 1 << 20;
+/// Total size of the header lines of a request on HTTP/2, bytes.
+const HEADER_BYTES_MAX: u32 = 256 * 1024;
 /// An idle HTTP/2 connection is probed that often, so that dead clients do not hold watches.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Connections are closed this long after the end of the server was announced.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, which is nearly always "too many open files".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -102,19 +108,22 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     token: CancellationToken,
+    patience: Patience,
 ) -> io::Result<()> {
-    let acceptor = TlsAcceptor::from(tls);
+    raise_open_files();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
+    let end = CancellationToken::new();
+    let listening = Listening { chain, acceptor: TlsAcceptor::from(tls), patience, token, end: end.clone() };
     loop {
         // The place is taken before accepting: what cannot be served yet is left to the kernel.
         let accepted = tokio::select! {
-            () = token.cancelled() => break,
+            () = listening.token.cancelled() => break,
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
             Ok((stream, place)) => {
-                let connection = connection(chain.clone(), acceptor.clone(), stream, token.clone());
+                let connection = listening.clone().connection(stream);
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -128,10 +137,23 @@ pub(crate) async fn serve(
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
-        tracing::info!(connections = connections.len(), "connections were still open at the end");
+    if tokio::time::timeout(patience.drain, connections.wait()).await.is_err() {
+        tracing::info!(connections = connections.len(), "cutting off connections that are still open");
+        end.cancel();
+        connections.wait().await;
     }
     Ok(())
+}
+
+/// Lets this process open as many files as the system permits: each connection is one.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match soft < hard {
+        true => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
+        false => Ok(()),
+    });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "failed to raise the limit of open files");
+    }
 }
 
 async fn accept(
@@ -145,51 +167,108 @@ async fn accept(
     Ok((stream, place))
 }
 
-async fn connection(chain: Arc<Chain>, acceptor: TlsAcceptor, stream: TcpStream, token: CancellationToken) {
-    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-        Err(_) => return tracing::debug!("a TLS handshake took too long"),
-    };
-    let user = client_user(&stream);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (chain, user) = (chain.clone(), user.clone());
-        async move {
-            let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            if let Some(user) = user {
-                request.extensions_mut().insert(user);
-            }
-            Ok::<_, Infallible>(chain.answer(request).await)
-        }
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEADER_BYTES_MAX)
-        .keep_alive_interval(PING_INTERVAL);
-    let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    let mut drained = false;
-    loop {
+/// What every connection needs.
+#[derive(Clone)]
+struct Listening {
+    chain: Arc<Chain>,
+    acceptor: TlsAcceptor,
+    patience: Patience,
+    /// Cancelled when connections are to finish.
+    token: CancellationToken,
+    /// Cancelled when they are to stop.
+    end: CancellationToken,
+}
+
+type Stream = TlsStream<Impatient<TcpStream>>;
+
+impl Listening {
+    async fn connection(self, stream: TcpStream) {
+        let stream = Impatient::new(stream, self.patience.write);
+        let accepted = tokio::time::timeout(self.patience.handshake, self.acceptor.accept(stream));
+        let stream = tokio::select! {
+            () = self.token.cancelled() => return,
+            accepted = accepted => match accepted {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => return tracing::debug!("a TLS handshake took too long"),
+            },
+        };
+        let end = self.end.clone();
         tokio::select! {
-            result = served.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "a connection ended early");
+            () = self.requests(stream) => {}
+            () = end.cancelled() => {}
+        }
+    }
+
+    /// Answers the requests of a connection until one side ends it.
+    async fn requests(self, stream: Stream) {
+        let traffic = Traffic::new();
+        let user = client_user(&stream);
+        let builder = self.protocol(&stream);
+        let service = service_fn(|request: Request<Incoming>| {
+            let (chain, user, open) = (self.chain.clone(), user.clone(), traffic.begin());
+            async move {
+                let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+                if let Some(user) = user {
+                    request.extensions_mut().insert(user);
                 }
-                return;
+                Ok::<_, Infallible>(chain.answer(request).await.map(|body| open.answer(body)))
             }
-            () = token.cancelled(), if !drained => {
-                drained = true;
-                served.as_mut().graceful_shutdown();
+        });
+        let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let mut draining = false;
+        let mut looks = tokio::time::interval(self.patience.period());
+        let mut last_call = None;
+        loop {
+            tokio::select! {
+                result = served.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                    return;
+                }
+                () = self.token.cancelled(), if !draining => {
+                    draining = true;
+                    served.as_mut().graceful_shutdown();
+                }
+                _ = looks.tick() => match traffic.trouble(&self.patience) {
+                    Some(Trouble::Stalled) => return tracing::debug!("a client does not read what it asked for"),
+                    Some(Trouble::Idle) if !draining => {
+                        draining = true;
+                        last_call = Some(Instant::now() + LAST_CALL.min(self.patience.idle));
+                        served.as_mut().graceful_shutdown();
+                    }
+                    _ if last_call.is_some_and(|call| call <= Instant::now()) => return,
+                    _ => {}
+                },
             }
+        }
+    }
+
+    /// The protocol that the handshake has agreed on, within limits.
+    fn protocol(&self, stream: &Stream) -> auto::Builder<TokioExecutor> {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.patience.header)
+            .max_buf_size(HEAD_BYTES_MAX);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEADER_BYTES_MAX)
+            .keep_alive_interval(PING_INTERVAL);
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            builder.http2_only()
+        } else {
+            builder.http1_only()
         }
     }
 }
 
 /// The user that the verified client certificate names; `None` without one.
-fn client_user(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Option<Authenticated> {
+fn client_user<S>(stream: &TlsStream<S>) -> Option<Authenticated> {
     let certificate = stream.get_ref().1.peer_certificates()?.first()?;
     match auth::user_from_certificate(certificate) {
         Ok(user) => Some(Authenticated::new(user)),
@@ -200,5 +279,7 @@ fn client_user(stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Option<Au
     }
 }
 
+#[cfg(test)]
+mod abuse_tests;
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,52 @@ pub fn go_parse_uint(text: &str) -> Result<u64, String> {
     digits.parse().map_err(|error| parse_error("ParseUint", text, &error))
 }
 
+/// A duration like `1h2m` or `1.5s` as Go's `time.ParseDuration` reads it, in nanoseconds.
+///
+/// # Errors
+/// Its message.
+pub fn go_parse_duration(text: &str) -> Result<i64, String> {
+    let invalid = || format!("time: invalid duration {}", go_quote(text));
+    let (negative, mut rest) = match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    };
+    if rest == "0" {
+        return Ok(0);
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    let mut total = 0_f64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let number: f64 = number.parse().map_err(|_| invalid())?;
+        let letters = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        let scale = match unit {
+            "" => return Err(format!("time: missing unit in duration {}", go_quote(text))),
+            "ns" => 1.0,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            unit => {
+                return Err(format!("time: unknown unit {} in duration {}", go_quote(unit), go_quote(text)));
+            }
+        };
+        total += number * scale;
+        rest = after;
+    }
+    // Beyond this lies what the type cannot hold.
+    if total >= 9.2e18 {
+        return Err(invalid());
+    }
+    Ok(if negative { -(total as i64) } else { total as i64 })
+}
+
 fn parse_error(function: &str, text: &str, error: &std::num::ParseIntError) -> String {
     use std::num::IntErrorKind::{NegOverflow, PosOverflow};
     let why = match error.kind() {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use auth::{MASTERS_GROUP, UserInfo};
+use std::time::Duration;
+
 use http::HeaderMap;
 use machinery::status::Status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::http::RequestInfo;
+use crate::http::{Query, RequestInfo};
 
 /// Requests in flight that read, at most; upstream's default.
 const READING_MAX: usize = 400;
@@ -15,6 +17,8 @@ const READING_MAX: usize = 400;
 const MUTATING_MAX: usize = 200;
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER_SECONDS: u32 = 1;
+/// Requests that are not long-running are answered within this time; the same as upstream's.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Header lines of a request, at most.
 const HEADERS_MAX: usize = 128;
 
@@ -79,10 +83,49 @@ pub(super) fn check_headers(headers: &HeaderMap) -> Result<(), Status> {
     Ok(())
 }
 
+/// How long a request may take: a client may ask for less than it would get. `None` for long-running ones.
+///
+/// # Errors
+/// 400 for a `timeout` that is no duration.
+pub(super) fn time_allowed(info: &RequestInfo, query: &Query) -> Result<Option<Duration>, Status> {
+    if info.is_long_running() {
+        return Ok(None);
+    }
+    let asked = query.get_set("timeout").map(machinery::text::go_parse_duration).transpose();
+    let asked = asked.map_err(|why| {
+        Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+    })?;
+    let asked = asked.and_then(|nanos| u64::try_from(nanos).ok()).filter(|nanos| *nanos > 0);
+    Ok(Some(asked.map_or(REQUEST_TIMEOUT, Duration::from_nanos).min(REQUEST_TIMEOUT)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Query;
+
+    #[test]
+    fn clients_may_be_in_a_hurry() {
+        let info = |path: &str, query: &Query| RequestInfo::resolve(&http::Method::GET, path, query).unwrap();
+        let full = Some(REQUEST_TIMEOUT);
+        for (query, want) in [
+            ("", Ok(full)),
+            ("timeout=", Ok(full)),
+            ("timeout=0s", Ok(full)),
+            ("timeout=-5s", Ok(full)),
+            ("timeout=2h", Ok(full)),
+            ("timeout=1.5s", Ok(Some(Duration::from_millis(1500)))),
+            ("timeout=100ms", Ok(Some(Duration::from_millis(100)))),
+            ("watch=1&timeout=x", Ok(None)),
+            ("timeout=x", Err("time: invalid duration \"x\"")),
+            ("timeout=32", Err("time: missing unit in duration \"32\"")),
+            ("timeout=3y", Err("time: unknown unit \"y\" in duration \"3y\"")),
+        ] {
+            let query = Query::parse(query);
+            let have = time_allowed(&info("/api/v1/pods", &query), &query).map_err(|status| status.message);
+            let want = want.map_err(|why| format!("invalid timeout specified in the request URL - {why}"));
+            assert_eq!(have, want, "{query:?}");
+        }
+    }
 
     #[test]
     fn places_are_limited_and_given_back() {

@@ -10,11 +10,13 @@ mod policy;
 mod routes;
 
 #[cfg(test)]
+mod bad_input_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::FutureExt;
 use http::{HeaderValue, Request, Response};
@@ -27,6 +29,8 @@ pub use authenticate::Authenticator;
 pub(crate) use authenticate::now_seconds;
 pub use limits::Limits;
 pub use metrics::Metrics;
+#[cfg(test)]
+pub(crate) use metrics::resident_bytes;
 pub use policy::Policy;
 pub(crate) use routes::header;
 
@@ -34,8 +38,6 @@ use crate::http::{Accept, Query, RequestInfo, Wishes};
 use crate::registry::Registry;
 use crate::{ApiBody, Authenticated, Config};
 
-/// Requests that are not long-running are answered within this time; the same as upstream's.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest audit ID that is taken over from a client, bytes.
 const AUDIT_ID_BYTES_MAX: usize = 64;
 
@@ -113,6 +115,7 @@ impl Chain {
         // Cheap limits first: nothing is spent on a request that is too large in itself. Bodies are limited as they
         // are read, by the steps that read them.
         limits::check_headers(request.headers())?;
+        let time = limits::time_allowed(&info, &query)?;
 
         // Who is it? Before anything that depends on the user: all that follows does.
         let transport = request.extensions().get::<Authenticated>();
@@ -141,14 +144,11 @@ impl Chain {
             self.allow(&question)?;
         }
 
-        let long_running = info.is_long_running();
         let wishes = Wishes::of(request.headers(), &query, &Accept::default());
         let admitted = Admitted { info, query, user, wishes, request };
-        if long_running {
-            return self.dispatch(admitted).await;
-        }
+        let Some(time) = time else { return self.dispatch(admitted).await };
         // The request may have taken effect all the same; that is for the client to find out.
-        match tokio::time::timeout(REQUEST_TIMEOUT, self.dispatch(admitted)).await {
+        match tokio::time::timeout(time, self.dispatch(admitted)).await {
             Ok(response) => response,
             Err(_) => Err(Status::timeout("request did not complete within the allotted timeout")),
         }

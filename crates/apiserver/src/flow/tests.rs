@@ -36,30 +36,30 @@ pub(crate) async fn server() -> ApiServer {
     ApiServer::start(config(), store, CancellationToken::new()).await.unwrap()
 }
 
-struct Client<'a> {
+pub(super) struct Client<'a> {
     server: &'a ApiServer,
     user: Option<UserInfo>,
     headers: Vec<(&'static str, String)>,
 }
 
-struct Reply {
-    code: u16,
-    headers: http::HeaderMap,
-    body: Vec<u8>,
+pub(super) struct Reply {
+    pub code: u16,
+    pub headers: http::HeaderMap,
+    pub body: Vec<u8>,
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    fn message(&self) -> String {
+    pub fn message(&self) -> String {
         self.json()["message"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 impl<'a> Client<'a> {
-    fn admin(server: &'a ApiServer) -> Client<'a> {
+    pub fn admin(server: &'a ApiServer) -> Client<'a> {
         Client::user(server, "root", &[MASTERS_GROUP])
     }
 
@@ -77,11 +77,20 @@ impl<'a> Client<'a> {
     }
 
     async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        self.raw(method, path, &[], body).await
+    }
+
+    /// Sends bytes as they are.
+    pub async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let body = body.map_or_else(crate::http::empty, |body| crate::http::full(body.to_string()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = if body.is_empty() { crate::http::empty() } else { crate::http::full(body) };
         let mut request: Request<ApiBody> = request.body(body).unwrap();
         if let Some(user) = &self.user {
             request.extensions_mut().insert(Authenticated::new(user.clone()));
@@ -92,11 +101,11 @@ impl<'a> Client<'a> {
         Reply { code: parts.status.as_u16(), headers: parts.headers, body }
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    pub async fn get(&self, path: &str) -> Reply {
         self.send("GET", path, None).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Reply {
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
         self.send("POST", path, Some(body)).await
     }
 }

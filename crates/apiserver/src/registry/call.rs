@@ -14,6 +14,9 @@ use super::options::WriteOptions;
 use super::seam::{Answer, ApiRequest};
 use super::strategy::Strategy;
 
+/// Largest object, bytes: etcd's default for a request.
+const OBJECT_BYTES_MAX: usize = 3 << 19;
+
 /// A request with the resource that it names.
 pub(super) struct Call<'a> {
     pub registry: &'a Registry,
@@ -135,8 +138,21 @@ pub(super) async fn put(
     expect: Expect,
     object: &Value,
 ) -> Result<Entry, Refused> {
-    let write = Write::Put { key: key.to_owned(), expect, draft: draft(object)? };
+    let draft = draft(object)?;
+    check_size(object, draft.bytes.len())?;
+    let write = Write::Put { key: key.to_owned(), expect, draft };
     store.write(write).await.map_err(refused)
+}
+
+/// Refuses what upstream's store would not take. There, objects of built-in kinds are kept as protobuf, which is smaller.
+fn check_size(object: &Value, json: usize) -> Result<(), Status> {
+    let fits = json <= OBJECT_BYTES_MAX
+        || machinery::codec::protobuf::encode(object).is_ok_and(|message| message.len() <= OBJECT_BYTES_MAX);
+    if fits { Ok(()) } else { Err(too_large()) }
+}
+
+fn too_large() -> Status {
+    Status::unknown("etcdserver: request is too large")
 }
 
 /// An object ready to be stored.
@@ -149,7 +165,8 @@ pub(super) fn draft(object: &Value) -> Result<Draft, Status> {
 fn refused(error: WriteError) -> Refused {
     Refused::Status(match error {
         WriteError::Conflict { current } => return Refused::Conflict(current),
-        WriteError::TooLarge { max, .. } => Status::request_too_large(format!("limit is {max}")),
+        WriteError::TooLarge { .. } => too_large(),
+        WriteError::InvalidKey { .. } => Status::bad_request(error.to_string()),
         error => Status::internal(error),
     })
 }

@@ -25,6 +25,7 @@ pub(super) async fn run(registry: &Registry, request: &ApiRequest, body: Bytes) 
     if !handle.answers(&info.subresource, &info.verb) || !path_fits(request, handle.namespaced) {
         return Err(Status::method_not_allowed());
     }
+    check_name(request)?;
     if !is_read(&info.verb) {
         // Admission judges by the caches: they have to show what was acknowledged before this request.
         registry.caught_up().await?;
@@ -35,6 +36,21 @@ pub(super) async fn run(registry: &Registry, request: &ApiRequest, body: Bytes) 
 
 fn is_read(verb: &str) -> bool {
     matches!(verb, "get" | "list" | "watch")
+}
+
+/// A name that could be no segment of a path is refused before it is looked for.
+fn check_name(request: &ApiRequest) -> Result<(), Status> {
+    let name = &request.info.name;
+    // Lists and watches select by it.
+    if name.is_empty() || matches!(request.info.verb.as_str(), "list" | "watch") {
+        return Ok(());
+    }
+    let complaints = machinery::names::path_segment(name);
+    if complaints.is_empty() {
+        return Ok(());
+    }
+    let quoted = machinery::text::go_quote(name);
+    Err(Status::bad_request(format!("Name parameter invalid: {quoted}: {}", complaints.join(";"))))
 }
 
 /// Whether the verb fits a path with or without a name.

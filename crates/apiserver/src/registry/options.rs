@@ -6,6 +6,9 @@ use machinery::text::{go_parse_int, go_parse_uint, go_quote, is_print};
 
 use crate::http::Query;
 
+/// Longest name of a field manager, bytes.
+const MANAGER_BYTES_MAX: usize = 128;
+
 /// What becomes of unknown and duplicate fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FieldValidation {
@@ -96,14 +99,11 @@ fn field_manager_errors(manager: &str) -> Errors {
 
 /// Reads `dryRun`, of which only `All` is known.
 pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Errors) -> bool {
-    let mut set = false;
-    for value in values.filter(|value| !value.is_empty()) {
-        set = true;
-        if value != "All" {
-            errors.push(FieldError::not_supported(&Path::new("dryRun"), value, &["All"]));
-        }
+    let values: Vec<&str> = values.collect();
+    if values.iter().any(|value| *value != "All") {
+        errors.push(FieldError::not_supported(&Path::new("dryRun"), values.clone(), &["All"]));
     }
-    set
+    !values.is_empty()
 }
 
 /// The 422 of options of the meta group, when there are errors.

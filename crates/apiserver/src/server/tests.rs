@@ -12,13 +12,13 @@ use crate::flow::tests::config;
 use crate::{ApiServer, Config, KubeletTls};
 
 /// A CA and what it signs.
-struct Pki {
-    pem: String,
+pub(super) struct Pki {
+    pub pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Pki {
-    fn new() -> Pki {
+    pub fn new() -> Pki {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -27,7 +27,7 @@ impl Pki {
     }
 
     /// Certificate and key, PEM.
-    fn sign(&self, name: &str, groups: &[&str]) -> (String, String) {
+    pub fn sign(&self, name: &str, groups: &[&str]) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -37,7 +37,7 @@ impl Pki {
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
-    fn client_tls(&self, identity: Option<(String, String)>, alpn: &str) -> Arc<ClientConfig> {
+    pub fn client_tls(&self, identity: Option<(String, String)>, alpn: &str) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates("the CA", &self.pem).unwrap() {
             roots.add(certificate).unwrap();
@@ -61,14 +61,18 @@ impl Pki {
     }
 }
 
-struct Running {
-    address: SocketAddr,
-    token: CancellationToken,
-    task: tokio::task::JoinHandle<io::Result<()>>,
-    server: Arc<ApiServer>,
+pub(super) struct Running {
+    pub address: SocketAddr,
+    pub token: CancellationToken,
+    pub task: tokio::task::JoinHandle<io::Result<()>>,
+    pub server: Arc<ApiServer>,
 }
 
 async fn start(pki: &Pki, config: Config) -> Running {
+    start_within(pki, config, Patience::default()).await
+}
+
+pub(super) async fn start_within(pki: &Pki, config: Config, patience: Patience) -> Running {
     let store: Arc<dyn store::Store> = Arc::new(store::Embedded::in_memory(store::Options::default()));
     let token = CancellationToken::new();
     let server = Arc::new(ApiServer::start(config, store, token.clone()).await.unwrap());
@@ -77,21 +81,30 @@ async fn start(pki: &Pki, config: Config) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = server.clone();
-    let task = TaskTracker::new().spawn(async move { serving.serve(listener, tls).await });
+    let task = TaskTracker::new().spawn(async move { serving.serve_within(listener, tls, patience).await });
     Running { address, token, task, server }
 }
 
-async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let stream = TcpStream::connect(address).await.unwrap();
+pub(super) async fn tls(
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+) -> tokio_rustls::client::TlsStream<TcpStream> {
+    tls_over(TcpStream::connect(address).await.unwrap(), config).await
+}
+
+pub(super) async fn tls_over(
+    stream: TcpStream,
+    config: Arc<ClientConfig>,
+) -> tokio_rustls::client::TlsStream<TcpStream> {
     let name = ServerName::try_from("127.0.0.1").unwrap();
     TlsConnector::from(config).connect(name, stream).await.unwrap()
 }
 
-async fn body(response: http::Response<Incoming>) -> Value {
+pub(super) async fn body(response: http::Response<Incoming>) -> Value {
     serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap_or(Value::Null)
 }
 
-fn get(path: &str) -> Request<crate::ApiBody> {
+pub(super) fn get(path: &str) -> Request<crate::ApiBody> {
     Request::get(path).header("host", "127.0.0.1").body(crate::http::empty()).unwrap()
 }
 
@@ -140,7 +153,7 @@ async fn the_end_is_graceful() {
     let watch = sender.send_request(get("/api/v1/namespaces?watch=1")).await.unwrap();
     assert_eq!(watch.status(), StatusCode::OK);
     running.token.cancel();
-    let ended = tokio::time::timeout(DRAIN_TIMEOUT, running.task).await;
+    let ended = tokio::time::timeout(Patience::default().drain, running.task).await;
     assert!(ended.expect("in time").unwrap().is_ok());
     assert!(watch.into_body().collect().await.is_ok(), "the watch ends, it does not break");
 }

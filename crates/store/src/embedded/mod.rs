@@ -81,7 +81,7 @@ impl Default for Options {
             quota_bytes: 8 << 30,
             keep_for: Duration::from_secs(300),
             keep_revisions: 10_000,
-            object_bytes_max: 3 << 19,
+            object_bytes_max: 4 << 20,
             rewrite_bytes: 64 << 20,
         }
     }

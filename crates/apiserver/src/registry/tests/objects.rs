@@ -54,7 +54,7 @@ async fn a_dry_run_stores_nothing() {
     let refused = h.must(422, "POST", &format!("{MAPS}?dryRun=Some"), config_map("b", json!({}))).await;
     assert_eq!(
         refused["message"],
-        "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: \"Some\": supported values: \"All\""
+        "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""
     );
 }
 
