@@ -13,8 +13,11 @@ use machinery::schema::{Schema, TypeId};
 use machinery::selector::{FieldSelector, LabelSelector};
 use serde_json::Value;
 
+/// Something that takes bytes.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name, which is that of its corpus.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("json", json),
     ("yaml", yaml),
     ("protobuf", protobuf),

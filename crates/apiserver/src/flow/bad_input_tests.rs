@@ -219,6 +219,12 @@ async fn queries_of_all_kinds() {
         let start: String = query.chars().take(40).collect();
         assert_eq!(reply.code, code, "{start}: {}", reply.message());
     }
+}
+
+#[tokio::test]
+async fn wrong_options_of_writes() {
+    let server = server().await;
+    let admin = Client::admin(&server);
     let options = |kind: &str, why: &str| format!("{kind}Options.meta.k8s.io \"\" is invalid: {why}");
     let long = "x".repeat(129);
     let supported = "Unsupported value: \"x\": supported values:";

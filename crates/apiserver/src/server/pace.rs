@@ -18,6 +18,9 @@ use crate::{ApiBody, BoxError};
 /// Answers are handed to the connection in pieces of this size, so that one that nobody reads is noticed, bytes.
 const PIECE: usize = 64 * 1024;
 
+/// A closed connection waits that long for its peer to close it, too; the same as Go's.
+const LINGER: Duration = Duration::from_millis(500);
+
 /// Limits of time for one connection. The defaults are upstream's where it has any.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
@@ -204,16 +207,19 @@ impl Drop for Paced {
     }
 }
 
-/// A stream whose writes fail when the peer takes nothing for too long.
+/// A stream whose writes fail when the peer takes nothing for too long, and which is closed in a way that lets the peer
+/// read the last answer even if it was still sending.
 pub(crate) struct Impatient<S> {
     stream: S,
     limit: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Our side is closed; the peer's remaining words are thrown away until then.
+    lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Impatient<S> {
     pub fn new(stream: S, limit: Duration) -> Impatient<S> {
-        Impatient { stream, limit, deadline: None }
+        Impatient { stream, limit, deadline: None, lingers: None }
     }
 
     fn judge<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -267,6 +273,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let this = &mut *self;
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+        }
+        // Closing while there is something to be read resets the connection, and what was written last is lost.
+        let lingers = this.lingers.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut discarded = [0; 16 * 1024];
+        while lingers.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut discarded);
+            match ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
