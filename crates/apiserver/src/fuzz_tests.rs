@@ -9,7 +9,7 @@ use crate::fuzz_targets::TARGETS;
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
 /// A target is done after so many inputs, or when this much time is up; slow machines try fewer.
 const ROUNDS: u64 = 3_000;
-const TIME: Duration = Duration::from_secs(4);
+const TIME: Duration = Duration::from_secs(2);
 /// One input may take this long, on a machine that does other things as well.
 const INPUT_TIME: Duration = Duration::from_secs(20);
 
