@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Tests of containers and networks need root; building does not.
 RUNNER := CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')_RUNNER
 
-.PHONY: up test build bench check
+.PHONY: up test build bench check fuzz
 
 ## Builds Knarr and starts a cluster in the background.
 up: build
@@ -25,6 +25,10 @@ test:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+
+## Runs the fuzzers of fuzz/ for a few seconds each.
+fuzz:
+	script/fuzz
 
 ## Prints the figures of docs/performance.md for this machine.
 bench: build

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::Request;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Authenticated;
-use crate::flow::Chain;
+use crate::flow::{Chain, OwnPace};
 
 mod pace;
 
@@ -183,7 +184,8 @@ type Stream = TlsStream<Impatient<TcpStream>>;
 
 impl Listening {
     async fn connection(self, stream: TcpStream) {
-        let stream = Impatient::new(stream, self.patience.write);
+        let leisure = Arc::new(AtomicBool::new(false));
+        let stream = Impatient::new(stream, self.patience.write, leisure.clone());
         let accepted = tokio::time::timeout(self.patience.handshake, self.acceptor.accept(stream));
         let stream = tokio::select! {
             () = self.token.cancelled() => return,
@@ -195,24 +197,32 @@ impl Listening {
         };
         let end = self.end.clone();
         tokio::select! {
-            () = self.requests(stream) => {}
+            () = self.requests(stream, leisure) => {}
             () = end.cancelled() => {}
         }
     }
 
     /// Answers the requests of a connection until one side ends it.
-    async fn requests(self, stream: Stream) {
+    async fn requests(self, stream: Stream, leisure: Arc<AtomicBool>) {
         let traffic = Traffic::new();
         let user = client_user(&stream);
-        let builder = self.protocol(&stream);
+        // On HTTP/2 one stream's pace is no matter of the connection.
+        let many = is_http2(&stream);
+        let builder = self.protocol(many);
         let service = service_fn(|request: Request<Incoming>| {
             let (chain, user, open) = (self.chain.clone(), user.clone(), traffic.begin());
+            let leisure = leisure.clone();
             async move {
                 let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
                 if let Some(user) = user {
                     request.extensions_mut().insert(user);
                 }
-                Ok::<_, Infallible>(chain.answer(request).await.map(|body| open.answer(body)))
+                let response = chain.answer(request).await;
+                let own_pace = response.extensions().get::<OwnPace>().is_some();
+                if own_pace && !many {
+                    leisure.store(true, Ordering::Relaxed);
+                }
+                Ok::<_, Infallible>(response.map(|body| open.answer(body, own_pace)))
             }
         });
         let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
@@ -246,7 +256,7 @@ impl Listening {
     }
 
     /// The protocol that the handshake has agreed on, within limits.
-    fn protocol(&self, stream: &Stream) -> auto::Builder<TokioExecutor> {
+    fn protocol(&self, http2: bool) -> auto::Builder<TokioExecutor> {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -259,12 +269,13 @@ impl Listening {
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEADER_BYTES_MAX)
             .keep_alive_interval(PING_INTERVAL);
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            builder.http2_only()
-        } else {
-            builder.http1_only()
-        }
+        if http2 { builder.http2_only() } else { builder.http1_only() }
     }
+}
+
+/// Whether the handshake has agreed on HTTP/2.
+fn is_http2(stream: &Stream) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }
 
 /// The user that the verified client certificate names; `None` without one.

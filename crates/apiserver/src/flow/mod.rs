@@ -59,6 +59,10 @@ pub struct Chain {
     pub(crate) tasks: TaskTracker,
 }
 
+/// Extension of answers that people read as they like: logs, sessions and what is proxied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnPace;
+
 /// A request that has been let in: what dispatch works with.
 pub(crate) struct Admitted {
     pub info: Arc<RequestInfo>,
@@ -146,7 +150,14 @@ impl Chain {
 
         let wishes = Wishes::of(request.headers(), &query, &Accept::default());
         let admitted = Admitted { info, query, user, wishes, request };
-        let Some(time) = time else { return self.dispatch(admitted).await };
+        let Some(time) = time else {
+            let watches = admitted.info.verb == "watch";
+            let mut response = self.dispatch(admitted).await?;
+            if !watches {
+                response.extensions_mut().insert(OwnPace);
+            }
+            return Ok(response);
+        };
         // The request may have taken effect all the same; that is for the client to find out.
         match tokio::time::timeout(time, self.dispatch(admitted)).await {
             Ok(response) => response,

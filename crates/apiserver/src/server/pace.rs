@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -120,10 +120,10 @@ impl Traffic {
 pub(crate) struct Open(Arc<Traffic>);
 
 impl Open {
-    /// The body of its answer; the request is over when the body is dropped.
-    pub fn answer(self, body: ApiBody) -> Paced {
+    /// The body of its answer; the request is over when the body is dropped. `leisure`: it may be read at any pace.
+    pub fn answer(self, body: ApiBody, leisure: bool) -> Paced {
         let small = body.size_hint().upper().is_some_and(|size| size <= PIECE as u64);
-        let handed = (!small).then(|| {
+        let handed = (!small && !leisure).then(|| {
             let handed = Arc::new(Handed::default());
             self.0.state.lock().answers.push(Arc::clone(&handed));
             handed
@@ -212,18 +212,20 @@ impl Drop for Paced {
 pub(crate) struct Impatient<S> {
     stream: S,
     limit: Duration,
+    /// Set when the stream carries something that is read at any pace and may be half closed.
+    leisure: Arc<AtomicBool>,
     deadline: Option<Pin<Box<Sleep>>>,
     /// Our side is closed; the peer's remaining words are thrown away until then.
     lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Impatient<S> {
-    pub fn new(stream: S, limit: Duration) -> Impatient<S> {
-        Impatient { stream, limit, deadline: None, lingers: None }
+    pub fn new(stream: S, limit: Duration, leisure: Arc<AtomicBool>) -> Impatient<S> {
+        Impatient { stream, limit, leisure, deadline: None, lingers: None }
     }
 
     fn judge<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
+        if result.is_ready() || self.leisure.load(Ordering::Relaxed) {
             self.deadline = None;
             return result;
         }
@@ -276,6 +278,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         let this = &mut *self;
         if this.lingers.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+        }
+        if this.leisure.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
         }
         // Closing while there is something to be read resets the connection, and what was written last is lost.
         let lingers = this.lingers.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
