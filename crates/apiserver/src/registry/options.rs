@@ -6,9 +6,6 @@ use machinery::text::{go_parse_int, go_parse_uint, go_quote, is_print};
 
 use crate::http::Query;
 
-/// Longest name of a field manager, bytes.
-const MANAGER_BYTES_MAX: usize = 128;
-
 /// What becomes of unknown and duplicate fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FieldValidation {
