@@ -198,8 +198,8 @@ fn ask(method: &str, path: &str, raw_query: &str, content_type: &str, body: &[u8
     let query = Query::parse(raw_query);
     let info = RequestInfo::resolve(&method.parse().expect("a method"), path, &query).ok()?;
     let request = ApiRequest {
-        info,
-        user: auth::UserInfo::new("root", &[auth::MASTERS_GROUP]),
+        info: info.into(),
+        user: auth::UserInfo::new("root", &[auth::MASTERS_GROUP]).into(),
         query,
         content_type: Some(content_type.to_owned()),
         accept: Accept::default(),

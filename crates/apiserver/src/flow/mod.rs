@@ -29,8 +29,6 @@ pub use authenticate::Authenticator;
 pub(crate) use authenticate::now_seconds;
 pub use limits::Limits;
 pub use metrics::Metrics;
-#[cfg(test)]
-pub(crate) use metrics::resident_bytes;
 pub use policy::Policy;
 pub(crate) use routes::header;
 
