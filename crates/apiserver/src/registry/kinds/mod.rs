@@ -127,6 +127,7 @@ fn counts_generations(group: &str, plural: &str) -> bool {
         | "discovery.k8s.io"
         | "resource.k8s.io" => plural != "ipaddresses",
         "scheduling.k8s.io" | "lifecycle.k8s.io" => true,
+        "storage.k8s.io" => plural == "csidrivers",
         _ => false,
     }
 }

@@ -85,6 +85,44 @@ async fn what_is_refused() {
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Whether a document has what a part of it says: objects by their fields, lists by their items; null is not there.
+fn has(part: &Value, whole: &Value) -> bool {
+    match (part, whole) {
+        (Value::Object(fields), _) => fields.iter().all(|(key, value)| has(value, &whole[key.as_str()])),
+        (Value::Array(parts), Value::Array(items)) => {
+            parts.len() == items.len() && parts.iter().zip(items).all(|(part, item)| has(part, item))
+        }
+        _ => part == whole,
+    }
+}
+
+#[tokio::test]
+async fn what_an_update_does() {
+    let h = Harness::start().await;
+    let mut wrong = Vec::new();
+    for row in rows(include_str!("../../../golden/updates.jsonl")) {
+        let (path, name) = (text(&row, "path"), text(&row["object"]["metadata"], "name"));
+        h.must(201, "POST", path, row["object"].clone()).await;
+        let (mut code, mut answer) = (200, Value::Null);
+        for step in row["steps"].as_array().into_iter().flatten() {
+            assert_eq!(code, 200, "a step before the last: {row}: {answer}");
+            let target = format!("{path}/{name}/{}", step[0].as_str().unwrap_or_default());
+            (code, answer) = h.patch("merge-patch+json", target.trim_end_matches('/'), step[1].clone()).await;
+        }
+        let says =
+            answer["message"].as_str().and_then(|all| all.split_once(" is invalid: ")).map(|(_, all)| all);
+        let as_wanted = match row["message"].as_str() {
+            Some(message) => code == 422 && says == Some(message),
+            None => code == 200 && has(&row["has"], &answer),
+        };
+        if !as_wanted {
+            wrong.push(format!("{row}\n  {code} {}", says.map_or_else(|| answer.to_string(), str::to_owned)));
+        }
+        h.send("DELETE", &format!("{path}/{name}?gracePeriodSeconds=0"), Value::Null).await;
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 #[tokio::test]
 async fn what_is_filled_in() {
     let h = Harness::start().await;
