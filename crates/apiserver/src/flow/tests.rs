@@ -203,6 +203,33 @@ async fn roles_decide_at_once_and_rights_do_not_grow() {
     eventually(|| async { alice.get(pods).await.code == 403 }).await;
 }
 
+#[tokio::test]
+async fn who_may_only_patch_does_not_create_by_applying() {
+    let server = server().await;
+    let (admin, alice) = (Client::admin(&server), Client::user(&server, "alice", &[]));
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let role = json!({"metadata": {"name": "patcher"}, "rules": [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch", "get"]}]});
+    assert_eq!(admin.post(&format!("{rbac}/roles"), role).await.code, 201);
+    let binding = json!({"metadata": {"name": "patcher"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "patcher"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"}]});
+    assert_eq!(admin.post(&format!("{rbac}/rolebindings"), binding).await.code, 201);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    eventually(|| async { alice.get(&format!("{maps}/a")).await.code == 404 }).await;
+    let alice = alice.with("content-type", "application/apply-patch+yaml");
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}});
+    let target = format!("{maps}/a?fieldManager=x");
+    let refused = alice.send("PATCH", &target, Some(map.clone())).await;
+    assert_eq!(refused.code, 403);
+    assert_eq!(
+        refused.message(),
+        "configmaps \"a\" is forbidden: User \"alice\" cannot create resource \"configmaps\" in API group \"\" in the namespace \"default\""
+    );
+    assert_eq!(admin.post(maps, map.clone()).await.code, 201);
+    assert_eq!(alice.send("PATCH", &target, Some(map)).await.code, 200);
+}
+
 async fn eventually<F: Future<Output = bool>>(check: impl Fn() -> F) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while !check().await {

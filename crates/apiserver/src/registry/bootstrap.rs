@@ -236,5 +236,6 @@ fn server_request(object: &Value, group: &str, version: &str, plural: &str) -> A
         content_type: None,
         accept: Accept::default(),
         user_agent: Some("kube-apiserver".to_owned()),
+        create_refused: None,
     }
 }

@@ -32,6 +32,11 @@ impl Call<'_> {
         self.answer_written(201, written, warnings)
     }
 
+    /// Whether the user may create what a write to an existing object did not find.
+    pub(super) fn may_create(&self) -> Result<(), Status> {
+        self.request.create_refused.clone().map_or(Ok(()), Err)
+    }
+
     pub(super) fn answer_written(
         &self,
         code: u16,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use auth::UserInfo;
 use bytes::Bytes;
+use machinery::status::Status;
 
 use crate::http::{Accept, Query, RequestInfo};
 
@@ -22,6 +23,8 @@ pub struct ApiRequest {
     pub accept: Accept,
     /// `User-Agent`, of which a default field manager is made.
     pub user_agent: Option<String>,
+    /// Why the user may not create the object, should the write turn out to be a creation.
+    pub create_refused: Option<Status>,
 }
 
 /// A successful answer.

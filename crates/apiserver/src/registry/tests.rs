@@ -6,6 +6,7 @@ mod golden;
 pub(super) mod harness;
 mod objects;
 mod ownership;
+mod patching;
 mod reading;
 mod selecting;
 mod stores;

@@ -56,6 +56,7 @@ impl Call<'_> {
         if !matches!(meta::resource_version(&object), "" | "0") {
             return Err(self.handle.not_found(self.name()));
         }
+        self.may_create()?;
         meta::remove(&mut object, "resourceVersion");
         let written = self.create_object(object, options, &mut warnings).await?;
         self.answer_written(201, written, warnings)

@@ -186,6 +186,7 @@ impl Call<'_> {
                 );
                 return Err(self.handle.conflict(self.name(), &why));
             }
+            self.may_create()?;
             match self.create_applied(object, &options, &mut warnings).await {
                 Ok(written) => return self.answer_written(201, written, warnings),
                 // Somebody else was faster: the object is there now.

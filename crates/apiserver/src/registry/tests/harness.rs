@@ -102,6 +102,7 @@ impl Harness {
             content_type: ask.content_type.map(str::to_owned),
             accept: Accept::negotiate(ask.accept)?,
             user_agent: None,
+            create_refused: None,
         };
         self.registry.handle(request, body).await
     }

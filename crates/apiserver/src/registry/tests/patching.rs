@@ -1,0 +1,252 @@
+//! Patches through requests: what they make of objects, and how they are refused.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::harness::{Ask, Harness, config_map};
+use crate::registry::AnswerBody;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// Sends a patch as it is written.
+async fn send(h: &Harness, kind: &str, target: &str, body: &str) -> (u16, Value) {
+    let content_type = format!("application/{kind}");
+    let ask = Ask { content_type: Some(&content_type), ..Ask::default() };
+    h.raw("PATCH", target, ask, Bytes::from(body.to_owned())).await
+}
+
+/// Kind of patch, query, body, code, message.
+type Case = (&'static str, &'static str, &'static str, u16, &'static str);
+
+const REFUSED: &[Case] = &[
+    (
+        "json-patch+json",
+        "",
+        r#"{"a":1}"#,
+        400,
+        "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+    ),
+    (
+        "json-patch+json",
+        "?fieldValidation=Ignore",
+        r#"{"a":1}"#,
+        400,
+        "json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+    ),
+    (
+        "json-patch+json",
+        "",
+        "[1]",
+        400,
+        "error decoding patch: json: cannot unmarshal number into Go value of type handlers.jsonPatchOp",
+    ),
+    (
+        "json-patch+json",
+        "",
+        r#"[{"op":1}]"#,
+        400,
+        "error decoding patch: json: cannot unmarshal number into Go struct field jsonPatchOp.op of type string",
+    ),
+    (
+        "json-patch+json",
+        "",
+        r#"[{"op":"test","path":"/data/k","value":"z"}]"#,
+        422,
+        "the server rejected our request due to an error in our request",
+    ),
+    (
+        "json-patch+json",
+        "",
+        r#"[{"op":"remove","path":"/data/none"}]"#,
+        422,
+        "the server rejected our request due to an error in our request",
+    ),
+    (
+        "json-patch+json",
+        "",
+        r#"[{"op":"replace","path":"/data/k","value":1}]"#,
+        422,
+        "json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+    ),
+    (
+        "json-patch+json",
+        "?fieldValidation=Strict",
+        r#"[{"op":"add","path":"/data/l","value":"v","why":"x"}]"#,
+        422,
+        "strict decoding error: json patch unknown field \"[0].why\"",
+    ),
+    (
+        "merge-patch+json",
+        "",
+        "[]",
+        400,
+        "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+    ),
+    ("merge-patch+json", "", "null", 400, "Invalid JSON Patch"),
+    (
+        "merge-patch+json",
+        "?fieldValidation=Strict",
+        r#"{"dta":{"a":"b"}}"#,
+        422,
+        "strict decoding error: unknown field \"dta\"",
+    ),
+    (
+        "merge-patch+json",
+        "?fieldValidation=Strict",
+        r#"{"data":{"a":"b"},"data":{"c":"d"}}"#,
+        422,
+        "strict decoding error: duplicate field \"data\"",
+    ),
+    (
+        "merge-patch+json",
+        "",
+        r#"{"metadata":{"resourceVersion":"1"}}"#,
+        409,
+        "the object has been modified; please apply your changes to the latest version and try again",
+    ),
+    (
+        "merge-patch+json",
+        "",
+        r#"{"metadata":{"uid":"x"}}"#,
+        409,
+        "Precondition failed: UID in precondition: x",
+    ),
+    (
+        "merge-patch+json",
+        "",
+        r#"{"metadata":{"name":"z"}}"#,
+        400,
+        "the name of the object (z) does not match the name on the URL (a)",
+    ),
+    (
+        "merge-patch+json",
+        "",
+        r#"{"metadata":{"namespace":"z"}}"#,
+        400,
+        "the namespace of the provided object does not match the namespace sent on the request",
+    ),
+    (
+        "strategic-merge-patch+json",
+        "",
+        "[]",
+        400,
+        "json: cannot unmarshal array into Go value of type map[string]interface {}",
+    ),
+    ("strategic-merge-patch+json", "", r#"{"data":{"k":1}}"#, 422, "cannot convert int64 to string"),
+    ("strategic-merge-patch+json", "", r#"{"data":{"k":[1]}}"#, 422, "unrecognized type: string"),
+    ("strategic-merge-patch+json", "", r#"{"data":"x"}"#, 422, "cannot restore map from string"),
+    ("strategic-merge-patch+json", "", r#"{"metadata":{"labels":[]}}"#, 422, "cannot restore map from slice"),
+    (
+        "strategic-merge-patch+json",
+        "",
+        r#"{"metadata":{"finalizers":{}}}"#,
+        422,
+        "cannot restore slice from map",
+    ),
+    ("strategic-merge-patch+json", "", r#"{"metadata":1}"#, 422, "cannot restore struct from: int64"),
+    ("strategic-merge-patch+json", "", r#"{"immutable":"x"}"#, 422, "unrecognized type: bool"),
+    (
+        "strategic-merge-patch+json",
+        "",
+        r#"{"metadata":{"$setElementOrder/none":[]}}"#,
+        500,
+        "unable to find api field in struct ObjectMeta for the json field \"none\"",
+    ),
+    ("nonsense+json", "", "{}", 415, "415: Unsupported Media Type"),
+];
+
+#[tokio::test]
+async fn patches_are_refused_in_upstreams_words() {
+    let h = Harness::start().await;
+    h.must(201, "POST", MAPS, config_map("a", json!({"k": "v"}))).await;
+    let before = h.get(&format!("{MAPS}/a")).await;
+    for (kind, query, body, code, message) in REFUSED {
+        let (have, answer) = send(&h, kind, &format!("{MAPS}/a{query}"), body).await;
+        let text = answer["message"].as_str().unwrap_or_default();
+        assert!(have == *code && text.contains(message), "{kind} {body}: {answer}");
+    }
+    assert_eq!(h.get(&format!("{MAPS}/a")).await, before);
+    let many: Vec<Value> = vec![json!({"op": "test", "path": "/data/k", "value": "v"}); 10_001];
+    let (code, answer) =
+        send(&h, "json-patch+json", &format!("{MAPS}/a"), &Value::from(many).to_string()).await;
+    assert_eq!(
+        (code, answer["message"].as_str()),
+        (
+            413,
+            Some(
+                "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001"
+            )
+        )
+    );
+    let copies: Vec<Value> =
+        std::iter::once(json!({"op": "add", "path": "/data/l", "value": "x".repeat(1 << 20)}))
+            .chain((0..10).map(|i| json!({"op": "copy", "from": "/data/l", "path": format!("/data/c{i}")})))
+            .collect();
+    let (code, _) = send(&h, "json-patch+json", &format!("{MAPS}/a"), &Value::from(copies).to_string()).await;
+    assert_eq!(code, 422, "copies that explode");
+}
+
+#[tokio::test]
+async fn null_patches_change_nothing() {
+    let h = Harness::start().await;
+    let created = h.must(201, "POST", MAPS, config_map("a", json!({"k": "v"}))).await;
+    for (kind, body) in [
+        ("json-patch+json", "null"),
+        ("json-patch+json", "[]"),
+        ("merge-patch+json", "{}"),
+        ("strategic-merge-patch+json", "null"),
+        ("strategic-merge-patch+json", "{}"),
+    ] {
+        assert_eq!(send(&h, kind, &format!("{MAPS}/a"), body).await, (200, created.clone()), "{kind} {body}");
+    }
+}
+
+#[tokio::test]
+async fn concurrent_patches_all_arrive() {
+    let h = Harness::start().await;
+    h.must(201, "POST", MAPS, config_map("a", json!({}))).await;
+    let patches = (0..20).map(|i| {
+        let (h, target) = (&h, format!("{MAPS}/a"));
+        async move { h.patch("merge-patch+json", &target, json!({"data": {format!("k{i}"): "v"}})).await.0 }
+    });
+    let codes = futures::future::join_all(patches).await;
+    assert!(codes.iter().all(|code| *code == 200), "{codes:?}");
+    let data = h.get(&format!("{MAPS}/a")).await["data"].clone();
+    assert_eq!(data.as_object().map(serde_json::Map::len), Some(20));
+}
+
+#[tokio::test]
+async fn owners_are_kept_once() {
+    let h = Harness::start().await;
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"});
+    let mut map = config_map("a", json!({}));
+    map["metadata"]["ownerReferences"] = json!([owner, owner]);
+    let answer = h.answer("POST", MAPS, Ask::default(), map.to_string().into()).await.expect("created");
+    assert_eq!(answer.warnings.len(), 1, "{:?}", answer.warnings);
+    assert!(
+        answer.warnings[0]
+            .starts_with(".metadata.ownerReferences contains duplicate entries; API server dedups")
+    );
+    assert!(answer.warnings[0].ends_with("duplicate UID(s) observed: u"));
+    let AnswerBody::Json(bytes) = answer.body else { panic!("an object") };
+    let created: Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert_eq!(created["metadata"]["ownerReferences"], json!([owner]));
+    let again = json!([{"op": "add", "path": "/metadata/ownerReferences/-", "value": owner}]);
+    let ask = Ask { content_type: Some("application/json-patch+json"), ..Ask::default() };
+    let answer =
+        h.answer("PATCH", &format!("{MAPS}/a"), ask, again.to_string().into()).await.expect("patched");
+    assert!(answer.warnings[0].contains("duplicate entries after mutating admission happens;"));
+}
+
+/// An object that only its managers make too large is stored without them.
+#[tokio::test]
+async fn the_record_goes_before_the_object() {
+    let h = Harness::start().await;
+    let data: serde_json::Map<String, Value> =
+        (0..40_000).map(|i| (format!("key-{i:06}-{}", "k".repeat(10)), "v".into())).collect();
+    let (code, created) = h.send("POST", MAPS, config_map("big", Value::Object(data))).await;
+    assert_eq!(code, 201, "{}", created["message"]);
+    let recorded = created["metadata"].get("managedFields").is_some();
+    let size = created.to_string().len();
+    assert!(!recorded || size <= 3 << 20, "{size} bytes with the record");
+}
