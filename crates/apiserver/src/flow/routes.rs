@@ -69,7 +69,7 @@ impl Chain {
             return None;
         }
         let asked = authorize::attributes(info, query, user);
-        self.allow(&auth::Attributes { verb: "create".to_owned(), ..asked }).err()
+        self.allow(&auth::Attributes { verb: "create", ..asked }).err()
     }
 
     async fn other(&self, admitted: Admitted) -> Result<Response<ApiBody>, Status> {

@@ -103,7 +103,10 @@ fn counts_agree() {
                 (
                     workload_with(&json!({})),
                     status(json!({"readyReplicas": -1})),
-                    &["status.readyReplicas: Invalid value: -1: must be greater than or equal to 0"],
+                    &[
+                        "status.readyReplicas: Invalid value: -1: must be greater than or equal to 0",
+                        "status.availableReplicas: Invalid value: 0: cannot be greater than ",
+                    ],
                 ),
                 (
                     workload_with(&json!({})),
