@@ -204,6 +204,7 @@ fn ask(method: &str, path: &str, raw_query: &str, content_type: &str, body: &[u8
         content_type: Some(content_type.to_owned()),
         accept: Accept::default(),
         user_agent: None,
+        create_refused: None,
     };
     let Fixture { registry, runtime } = fixture();
     match runtime.block_on(registry.handle(request, body.to_vec().into())) {
