@@ -530,3 +530,57 @@ fn as_pod(cluster: &Cluster<'_>, ca: &Path, token: &str, path: &str) -> anyhow::
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
+
+// --- snapshots
+
+#[test]
+fn a_snapshot_brings_back_what_was_deleted() {
+    let host = Host::new("snapshot").unwrap();
+    let cluster = Cluster::new(&host, Path::new(PROGRAM)).unwrap();
+    let before = host.left().unwrap();
+    if let Err(error) = restored(&cluster) {
+        panic!("{error:#}\n{}", cluster.state());
+    }
+    assert_eq!(host.left().unwrap(), before, "knarr down leaves the host as it found it");
+}
+
+fn restored(cluster: &Cluster<'_>) -> anyhow::Result<()> {
+    let host = cluster.host;
+    let file = host.home().join("snapshot");
+    let file = file.to_str().context("path")?;
+    refused(&mut limited(host, &["snapshot", "save", file]), "there is no cluster")?;
+    cluster.knarr(&["up", "-d"])?;
+    cluster.kubectl("create configmap kept --from-literal=a=b")?;
+    cluster.knarr(&["snapshot", "save", file])?;
+    refused(&mut limited(host, &["snapshot", "save", file]), "exists already")?;
+    refused(&mut limited(host, &["snapshot", "restore", file]), "stop it first: knarr down")?;
+    cluster.kubectl("delete configmap kept")?;
+    cluster.kubectl("create configmap later --from-literal=a=b")?;
+    let seen = cluster.get("configmap later")?["metadata"]["resourceVersion"].clone();
+    cluster.knarr(&["down"])?;
+
+    let torn = host.home().join("torn");
+    std::fs::write(&torn, &std::fs::read(file)?[1..])?;
+    let torn = torn.to_str().context("path")?;
+    refused(&mut limited(host, &["snapshot", "restore", torn]), "is not a whole snapshot")?;
+    cluster.knarr(&["snapshot", "restore", file])?;
+    cluster.knarr(&["up", "-d"])?;
+    ensure!(cluster.get("configmap kept")?["data"] == json!({"a": "b"}), "it is there again");
+    ensure!(cluster.kubectl("get configmap later").is_err(), "what came after the snapshot is not");
+    // Who saw that must be told to list again.
+    let seen = seen.as_str().context("resourceVersion")?;
+    let watch = format!("get --raw /api/v1/configmaps?watch=true&timeoutSeconds=5&resourceVersion={seen}");
+    let answer = format!("{:?}", cluster.kubectl(&watch));
+    ensure!(answer.contains("410") || answer.contains("too old resource version"), "{answer}");
+    cluster.kubectl("create configmap next --from-literal=a=b")?;
+    cluster.knarr(&["down"])?;
+    // The same without the cluster running, into one that never was.
+    let (second, data) = (host.home().join("second"), host.home().join("data"));
+    let (second, data) = (second.to_str().context("path")?, data.to_str().context("path")?);
+    cluster.knarr(&["snapshot", "save", second])?;
+    cluster.knarr(&["snapshot", "restore", second, "--data-dir", data])?;
+    cluster.knarr(&["up", "-d", "--data-dir", data, "--datastore-quota", "64Mi"])?;
+    ensure!(cluster.get("configmap next")?["data"] == json!({"a": "b"}), "it is there, too");
+    cluster.knarr(&["down", "--purge", "--data-dir", data])?;
+    Ok(())
+}

@@ -6,7 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a measurement is printed")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 const OBJECT_BYTES: usize = 1_400;
 const SCOPE: &str = "/registry/configmaps/";
 const MANY: u64 = 100_000;
+const WATCHERS: usize = 1_000;
+const UPDATES: usize = 2_500;
+const UPDATES_A_SECOND: u32 = 500;
 
 #[tokio::main]
 async fn main() {
@@ -26,6 +29,7 @@ async fn main() {
     for (writers, writes) in [(1, 3_000), (64, 40_000)] {
         creates(&store, writers, writes).await;
     }
+    watchers(&store).await;
     fill(&store).await;
     drop(store);
     load(&path).await;
@@ -71,6 +75,51 @@ async fn creates(store: &Arc<dyn Store>, writers: u64, writes: u64) {
     let (median, p99) = (latencies[latencies.len() / 2], latencies[latencies.len() * 99 / 100]);
     let rate = latencies.len() as f64 / took.as_secs_f64();
     println!("{writers:>3} writers: {rate:>7.0} creates/s, median {median:?}, p99 {p99:?}");
+}
+
+/// Updates at a steady pace, seen by many watchers of one scope.
+async fn watchers(store: &Arc<dyn Store>) {
+    let scope = format!("{SCOPE}watched/");
+    let token = CancellationToken::new();
+    let cache = Cache::start(Arc::clone(store), SCOPE, |_, _| (), token).await.expect("a cache");
+    // When each revision was written.
+    let first = store.revision() + 1;
+    let written: Arc<Vec<OnceLock<Instant>>> = Arc::new((0..UPDATES).map(|_| OnceLock::new()).collect());
+    let mut watching = Vec::new();
+    for _ in 0..WATCHERS {
+        let mut watch = cache.watch(&scope, first - 1).await.expect("a watch");
+        let written = Arc::clone(&written);
+        watching.push(tokio::spawn(async move {
+            let mut latencies = Vec::with_capacity(UPDATES);
+            while latencies.len() < UPDATES {
+                let batch = watch.next_batch(64).await.expect("no watcher lags");
+                let bytes: usize = batch.iter().map(|change| change.frame().len()).sum();
+                assert!(bytes > batch.len() * OBJECT_BYTES);
+                let seen = batch.iter().map(|change| written[(change.revision() - first) as usize].get());
+                latencies.extend(seen.map(|written| written.map_or(Duration::ZERO, Instant::elapsed)));
+            }
+            latencies
+        }));
+    }
+    let start = Instant::now();
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / UPDATES_A_SECOND);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+    for number in 0..UPDATES {
+        pace.tick().await;
+        // As it is sent: delivery may come before the acknowledgement.
+        let _ = written[number].set(Instant::now());
+        let key = format!("{scope}{}", number % 10);
+        let write = Write::Put { draft: draft(&key), key, expect: Expect::Any };
+        store.write(write).await.expect("a write");
+    }
+    let rate = UPDATES as f64 / start.elapsed().as_secs_f64();
+    let seen = join_all(watching).await.into_iter().flat_map(|watcher| watcher.expect("no panic"));
+    let mut latencies: Vec<Duration> = seen.collect();
+    latencies.sort_unstable();
+    let (median, p99) = (latencies[latencies.len() / 2], latencies[latencies.len() * 99 / 100]);
+    println!(
+        "{WATCHERS} watchers: {rate:.0} updates/s each, written to seen: median {median:?}, p99 {p99:?}"
+    );
 }
 
 /// Up to [`MANY`] objects.

@@ -5,6 +5,7 @@ mod image;
 mod logs;
 mod progress;
 mod server;
+mod snapshot;
 mod status;
 mod up;
 
@@ -38,6 +39,9 @@ enum Command {
     /// Import, list and remove container images on this node
     #[command(subcommand)]
     Image(image::Command),
+    /// Save all objects of a cluster to a file, and restore them
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Run the demonstration web server that the image knarr.local/demo contains
     Demo(crate::demo::Options),
 }
@@ -68,6 +72,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Status(name) => status::run(&name),
         Command::Logs(options) => logs::run(&options),
         Command::Image(command) => image::run(command),
+        Command::Snapshot(command) => snapshot::run(command),
         Command::Demo(options) => crate::demo::run(options).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use machinery::quantity::Quantity;
 
 use super::ClusterName;
 use super::progress::{Progress, say};
@@ -27,6 +28,9 @@ pub(super) struct Options {
     /// HTTPS port of the API server [default: 6443, or what the cluster was started with]
     #[arg(long, short)]
     port: Option<u16>,
+    /// How much objects and their history may take, such as 500Mi; later starts keep it [default: 8Gi]
+    #[arg(long, value_name = "QUANTITY", value_parser = quota)]
+    datastore_quota: Option<u64>,
     /// Go to the background once the node is ready
     #[arg(long, short)]
     detach: bool,
@@ -94,15 +98,27 @@ fn refuse_if_running(paths: &Paths) -> anyhow::Result<()> {
 fn settings(options: &Options, paths: &Paths) -> anyhow::Result<Settings> {
     if let Some(mut settings) = Settings::load(paths)? {
         settings.port = options.port.unwrap_or(settings.port);
+        settings.datastore_quota = options.datastore_quota.or(settings.datastore_quota);
         return Ok(settings);
     }
-    Ok(Settings::new(&paths.name, options.port.unwrap_or(DEFAULT_PORT), &hostname()?, &taken(paths)))
+    let new = Settings::new(&paths.name, options.port.unwrap_or(DEFAULT_PORT), &hostname()?, &taken(paths));
+    Ok(Settings { datastore_quota: options.datastore_quota, ..new })
 }
 
 /// This machine's name, as a node's.
 pub(super) fn hostname() -> anyhow::Result<String> {
     let hostname = nix::unistd::gethostname().context("failed to read the host's name")?;
     Ok(hostname.to_string_lossy().to_lowercase())
+}
+
+/// A number of bytes as Kubernetes writes it. The least is what an empty cluster needs, with room to spare.
+fn quota(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 16 << 20;
+    let bytes = Quantity::parse(text).map_err(|error| error.to_string())?.value();
+    u64::try_from(bytes)
+        .ok()
+        .filter(|bytes| *bytes >= LEAST)
+        .ok_or_else(|| "at least 16Mi are needed".to_owned())
 }
 
 /// Addresses that the ranges of a new cluster must not hold: the machine's, and those of clusters kept beside this one.
@@ -150,6 +166,9 @@ fn detach(options: &Options, paths: &Paths) -> anyhow::Result<ExitCode> {
     command.args(["up", "--detached", "--name", &paths.name, "--data-dir"]).arg(&paths.data);
     if let Some(port) = options.port {
         command.args(["--port", &port.to_string()]);
+    }
+    if let Some(bytes) = options.datastore_quota {
+        command.args(["--datastore-quota", &bytes.to_string()]);
     }
     let mut child = command
         .stdin(Stdio::null())

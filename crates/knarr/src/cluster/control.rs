@@ -31,6 +31,10 @@ pub(crate) enum Request {
     RemoveImage {
         image: String,
     },
+    /// Write all objects to a new file.
+    Snapshot {
+        file: PathBuf,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,6 +79,7 @@ pub(crate) fn call(socket: &Path, request: &Request) -> Result<Value, ControlErr
 #[derive(Clone)]
 pub(super) struct Controlled {
     pub runtime: Arc<dyn Runtime>,
+    pub store: Arc<store::Embedded>,
     /// Cancelled to end the program.
     pub stop: CancellationToken,
     /// Told to who asks.
@@ -112,7 +117,7 @@ async fn answer(mut stream: tokio::net::UnixStream, controlled: &Controlled) -> 
     tokio::io::BufReader::new(limited).read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line) {
         Ok(request) => {
-            carry_out(request, controlled).await.map_or_else(|e| Answer::Error(e.to_string()), Answer::Ok)
+            carry_out(request, controlled).await.map_or_else(|e| Answer::Error(format!("{e:#}")), Answer::Ok)
         }
         Err(error) => Answer::Error(format!("not a request: {error}")),
     };
@@ -121,7 +126,7 @@ async fn answer(mut stream: tokio::net::UnixStream, controlled: &Controlled) -> 
     write.write_all(&text).await
 }
 
-async fn carry_out(request: Request, controlled: &Controlled) -> Result<Value, container::RuntimeError> {
+async fn carry_out(request: Request, controlled: &Controlled) -> anyhow::Result<Value> {
     let runtime = &controlled.runtime;
     Ok(match request {
         Request::Status => controlled.facts.clone(),
@@ -134,12 +139,22 @@ async fn carry_out(request: Request, controlled: &Controlled) -> Result<Value, c
         Request::RemoveImage { image } => {
             // The runtime is silent about an image that is not there, as CRI has it; a person wants to know.
             if runtime.image_status(&image).await?.is_none() {
-                return Err(container::RuntimeError::NotFound { kind: "image", id: image });
+                return Err(container::RuntimeError::NotFound { kind: "image", id: image }.into());
             }
             runtime.remove_image(&image).await?;
             Value::Null
         }
+        Request::Snapshot { file } => {
+            let store = Arc::clone(&controlled.store);
+            let made = tokio::task::spawn_blocking(move || store.snapshot(&file)).await??;
+            snapshot_facts(&made)
+        }
     })
+}
+
+/// What is told of a snapshot.
+pub(crate) fn snapshot_facts(made: &store::Snapshot) -> Value {
+    json!({"revision": made.revision, "objects": made.objects, "bytes": made.bytes})
 }
 
 fn image_facts(image: &container::Image) -> Value {

@@ -13,11 +13,11 @@ mod settings;
 mod supervise;
 mod transport;
 
-pub(crate) use control::{ControlError, Request as ControlRequest, call as control_call};
+pub(crate) use control::{ControlError, Request as ControlRequest, call as control_call, snapshot_facts};
 pub(crate) use kubeconfig::Kubeconfig;
 pub(crate) use node::{all_addresses, cleanup};
 pub(crate) use paths::Paths;
-pub(crate) use preflight::{check as preflight, root as require_root, server as preflight_server};
+pub(crate) use preflight::{check as preflight, own_directory, root as require_root, server as preflight_server};
 pub(crate) use run::{Milestone, run};
 pub(crate) use server::{Datastore, ServerMilestone, serve};
 pub(crate) use settings::Settings;

@@ -34,9 +34,9 @@ pub(crate) fn root(command: &str) -> anyhow::Result<()> {
 }
 
 /// A directory of somebody else's files is no place for a cluster: `knarr down --purge` would delete them.
-fn own_directory(paths: &Paths) -> anyhow::Result<()> {
-    /// What a first start that was cut short leaves, and the authority that a server may be given.
-    const BEFORE_SETTINGS: [&str; 4] = ["knarr.log", "lock", "cluster.tmp", "pki"];
+pub(crate) fn own_directory(paths: &Paths) -> anyhow::Result<()> {
+    /// What a first start that was cut short leaves, the authority that a server may be given, and what a snapshot is restored to.
+    const BEFORE_SETTINGS: [&str; 5] = ["knarr.log", "lock", "cluster.tmp", "pki", "store"];
     if paths.settings().exists() {
         return Ok(());
     }

@@ -76,6 +76,8 @@ pub(super) fn lock(paths: &Paths) -> anyhow::Result<nix::fcntl::Flock<std::fs::F
 struct Cluster<'a> {
     paths: &'a Paths,
     settings: &'a Settings,
+    /// Also behind `plane`; here for snapshots.
+    store: Arc<store::Embedded>,
     plane: ControlPlane,
     address: IpAddr,
     runtime: Arc<dyn container::Runtime>,
@@ -94,13 +96,13 @@ impl<'a> Cluster<'a> {
     ) -> anyhow::Result<Self> {
         let pki = Pki::open(&paths.pki())?;
         report(Milestone::Step("certificates"));
-        let store = Arc::new(store::Embedded::open(&paths.store(), store::Options::default())?);
+        let store = Arc::new(store::Embedded::open(&paths.store(), settings.store_options())?);
         report(Milestone::Step("store"));
 
         let network = network::cni::Bridge::new(node::cni_config(paths, settings)?).await?;
         let address = node::address(settings);
         let place = Place { bind: Ipv4Addr::UNSPECIFIED.into(), advertise: address };
-        let plane = ControlPlane::start(paths, settings, pki, store, place).await?;
+        let plane = ControlPlane::start(paths, settings, pki, store.clone(), place).await?;
         let kubeconfig = (paths.kubeconfig().display().to_string(), plane.merge_kubeconfig());
         report(Milestone::Step("API ready"));
 
@@ -111,6 +113,7 @@ impl<'a> Cluster<'a> {
         let cluster = Self {
             paths,
             settings,
+            store,
             plane,
             address,
             runtime,
@@ -199,8 +202,12 @@ impl<'a> Cluster<'a> {
             "data": self.paths.data,
             "kubeconfig": self.paths.kubeconfig(),
         });
-        let controlled =
-            Controlled { runtime: self.runtime.clone(), stop: self.asked_to_stop.clone(), facts };
+        let controlled = Controlled {
+            runtime: self.runtime.clone(),
+            store: self.store.clone(),
+            stop: self.asked_to_stop.clone(),
+            facts,
+        };
         let socket = self.paths.control();
         self.plane
             .supervisor

@@ -69,7 +69,7 @@ pub(crate) fn serve(
         let elect = datastore.is_some();
         let pki = Pki::open(&paths.pki())?;
         report(ServerMilestone::Step("certificates".to_owned()));
-        let store = open(paths, datastore, &report).await?;
+        let store = open(paths, settings, datastore, &report).await?;
         report(ServerMilestone::Step("store".to_owned()));
         let advertise = Some(bind).filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
         let place = Place { bind, advertise: advertise.unwrap_or_else(|| node::address(settings)) };
@@ -90,11 +90,12 @@ pub(crate) fn serve(
 
 async fn open(
     paths: &Paths,
+    settings: &Settings,
     datastore: Option<EtcdOptions>,
     report: &impl Fn(ServerMilestone),
 ) -> anyhow::Result<Arc<dyn Store>> {
     let Some(options) = datastore else {
-        return Ok(Arc::new(store::Embedded::open(&paths.store(), store::Options::default())?));
+        return Ok(Arc::new(store::Embedded::open(&paths.store(), settings.store_options())?));
     };
     let deadline = Instant::now() + PATIENCE;
     let mut told = false;

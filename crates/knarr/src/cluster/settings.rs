@@ -24,6 +24,9 @@ pub(crate) struct Settings {
     pub cluster_dns: Ipv4Addr,
     pub bridge: String,
     pub node_name: String,
+    /// Bytes that objects and their history may have; the store's default if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datastore_quota: Option<u64>,
 }
 
 /// Fields of an IPv4 range this program cuts into parts.
@@ -64,7 +67,14 @@ impl Settings {
             cluster_dns: Ipv4Addr::new(10, octet + 1, 0, 10),
             bridge: if default { "knarr0".to_owned() } else { format!("kn{:08x}", hash(name)) },
             node_name: if default { hostname.to_owned() } else { format!("{hostname}-{name}") },
+            datastore_quota: None,
         }
+    }
+
+    /// How the embedded store is to behave.
+    pub(crate) fn store_options(&self) -> store::Options {
+        let default = store::Options::default();
+        store::Options { quota_bytes: self.datastore_quota.unwrap_or(default.quota_bytes), ..default }
     }
 
     /// Writes the settings so that a crash leaves either the old file or the new one.

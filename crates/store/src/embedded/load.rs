@@ -132,11 +132,11 @@ impl Load {
             used -= 1;
         }
         gapless(disk, numbers, used)?;
-        let mut current = None;
+        let (mut current, mut bytes) = (None, Vec::new());
         for (at, number) in numbers[..used].iter().enumerate() {
             let name = log::name(*number);
             let last = at + 1 == used;
-            let (segment, file) = self.segment(disk, *number, !last).map_err(naming(&name))?;
+            let (segment, file) = self.segment(disk, *number, !last, &mut bytes).map_err(naming(&name))?;
             if last {
                 current = Some((segment, file));
             } else {
@@ -146,17 +146,23 @@ impl Load {
         current.ok_or_else(|| ReadError::Damaged("the file log-… is missing".to_owned()))
     }
 
-    fn segment(&mut self, disk: &dyn Disk, number: u64, sealed: bool) -> Result<(Segment, u32), ReadError> {
+    fn segment(
+        &mut self,
+        disk: &dyn Disk,
+        number: u64,
+        sealed: bool,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(Segment, u32), ReadError> {
         let file = disk.open(&log::name(number))?;
-        let bytes = contents(&*file)?;
-        let header = Header::decode(&bytes).map_err(ReadError::Damaged)?;
+        let bytes = contents(&*file, bytes)?;
+        let header = Header::decode(bytes).map_err(ReadError::Damaged)?;
         if header.cluster != self.cluster {
             return Err(ReadError::Damaged("it belongs to another store".to_owned()));
         }
         let in_index = self.index.open(Arc::clone(&file));
-        let end = segment::scan(&bytes, header.salt, sealed, &mut |batch| self.batch(batch, in_index))?;
+        let end = segment::scan(bytes, header.salt, sealed, &mut |batch| self.batch(batch, in_index))?;
         if end.torn {
-            mend(&*file, &bytes, end.at)?;
+            mend(&*file, bytes, end.at)?;
         }
         Ok((Segment { number, file, header, at: end.at }, in_index))
     }
@@ -211,13 +217,15 @@ fn gapless(disk: &dyn Disk, numbers: &[u64], used: usize) -> Result<(), ReadErro
 
 /// Whether there is anything in a segment.
 fn is_used(disk: &dyn Disk, number: u64) -> Result<bool, ReadError> {
-    let bytes = contents(&*disk.open(&log::name(number))?)?;
+    let mut bytes = Vec::new();
+    let bytes = contents(&*disk.open(&log::name(number))?, &mut bytes)?;
     Ok(!segment::is_zero(bytes.get(START as usize..).unwrap_or_default()))
 }
 
-fn contents(file: &dyn DiskFile) -> Result<Vec<u8>, ReadError> {
-    let mut bytes = vec![0; file.length()? as usize];
-    disk::read_exact(file, &mut bytes, 0)?;
+/// Reads all of a file into a buffer that is used again.
+fn contents<'a>(file: &dyn DiskFile, bytes: &'a mut Vec<u8>) -> Result<&'a [u8], ReadError> {
+    bytes.resize(file.length()? as usize, 0);
+    disk::read_exact(file, bytes, 0)?;
     Ok(bytes)
 }
 

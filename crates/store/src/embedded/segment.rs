@@ -176,7 +176,10 @@ pub(super) fn scan(
             return Ok(End { at: at as u64, torn: false });
         }
         let header = BatchHeader::parse(rest, salt).filter(|header| total(header.bytes) <= rest.len());
-        let whole = header.as_ref().is_some_and(|header| is_whole(header, rest));
+        // One that others follow was synced; its heads are checked by the visitor, its objects when they are read.
+        let whole = header.as_ref().is_some_and(|header| {
+            BatchHeader::parse(&rest[total(header.bytes)..], salt).is_some() || is_whole(header, rest)
+        });
         if !whole {
             let length = header.as_ref().map_or(BATCH_HEADER, |header| total(header.bytes));
             let synced = sealed || follows(rest, salt);
