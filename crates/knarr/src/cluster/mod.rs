@@ -17,7 +17,9 @@ pub(crate) use control::{ControlError, Request as ControlRequest, call as contro
 pub(crate) use kubeconfig::Kubeconfig;
 pub(crate) use node::{all_addresses, cleanup};
 pub(crate) use paths::Paths;
-pub(crate) use preflight::{check as preflight, own_directory, root as require_root, server as preflight_server};
+pub(crate) use preflight::{
+    check as preflight, own_directory, root as require_root, server as preflight_server,
+};
 pub(crate) use run::{Milestone, run};
 pub(crate) use server::{Datastore, ServerMilestone, serve};
 pub(crate) use settings::Settings;
