@@ -86,7 +86,7 @@ class Batch:
             missing = set(names) - set(shown) - {line.split()[-1] for line in table.splitlines() if line}
             # An event's columns do not have its name.
             expect(not missing - {f"parity-{SUITE}", f"parity-{SUITE}-new"}, f"not in the table: {missing}\n{table}")
-listed = kubectl("get", self.kinds(), "-A", "-l", f"parity.example.com/suite={SUITE}", "-o", "name").split()
+        listed = kubectl("get", self.kinds(), "-A", "-l", f"parity.example.com/suite={SUITE}", "-o", "name").split()
         # Controllers give the label to what they make.
         missing = set(kubectl(f"get -f {self.file} -o name").split()) - set(listed)
         expect(not missing, f"not listed: {missing}")
@@ -221,7 +221,7 @@ def discovery():
     expect({"v1", "apps/v1", "batch/v1"} <= set(kubectl("api-versions").split()), "api-versions")
     expect("Server Version: v1.37" in kubectl("version"), "version")
     expect("is running at" in kubectl("cluster-info"), "cluster-info")
-    for path, word in (("pod.spec.containers.resources", "limits"), ("deployments", "replicas"), ("ingress.spec.rules", "http"),
+    for path, word in (("pod.spec.containers.resources", "limits"), ("deployments.spec", "replicas"), ("ingress.spec.rules", "http"),
                        ("hpa --api-version=autoscaling/v1", "targetCPU"), ("crd.spec", "names"), ("resourceslices", "devices")):
         expect(word.lower() in kubectl(f"explain {path}").lower(), f"explain {path}")
     expect("resizePolicy" in kubectl("explain pod --recursive"), "explain --recursive")
@@ -326,7 +326,7 @@ def scaled():
     names = " ".join(f"{kind.lower()}/scaled" for _, kind in kinds)
     said(kubectl(f"scale {names} --replicas=1"), " scaled", 4)
     refused = kubectl(f"scale {names} --current-replicas=7 --replicas=2", code=1)
-    expect(refused.count("expected replicas to be 7") == 4, refused)
+    expect("xpected replicas to be 7" in refused, refused)
     kubectl(f"wait {names} --for=jsonpath={{.spec.replicas}}=1 --timeout=60s")
     for verb in ("get", "patch"):
         more = ["--type=merge", "-p", '{"spec":{"replicas":0}}'] if verb == "patch" else []
@@ -387,13 +387,13 @@ def client_side():
 def cluster():
     """Commands for nodes, certificates, events and pages."""
     kubectl("create -f -", stdin=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"other-{SUITE}"}}))
-    node = f"node/other-{SUITE}"
+    node = f"other-{SUITE}"
     kubectl(f"cordon {node}")
-    kubectl(f"taint {node} a=b:NoSchedule")
+    kubectl(f"taint nodes {node} a=b:NoSchedule")
     kubectl(f"drain {node} --ignore-daemonsets --timeout=60s")
     kubectl(f"uncordon {node}")
-    expect("Unschedulable:      false" in kubectl(f"describe {node}"), "still unschedulable")
-    kubectl(f"delete {node}")
+    expect("Unschedulable:      false" in kubectl(f"describe node {node}"), "still unschedulable")
+    kubectl(f"delete node {node}")
     csr = next(row["object"] for row in rows(OBJECTS, SUITE, NUMBER) if row["object"]["kind"] == "CertificateSigningRequest")
     kubectl("create -f -", stdin=json.dumps(csr))
     kubectl(f"certificate approve {csr['metadata']['name']}")

@@ -120,6 +120,9 @@ fn hpa_to_v1(object: &mut Value) {
         }
         kept.extend((!others.is_empty()).then(|| (CURRENT_METRICS, Value::from(others))));
         kept.extend(status.remove("conditions").map(|conditions| (CONDITIONS, conditions)));
+        for required in ["currentReplicas", "desiredReplicas"] {
+            status.entry(required).or_insert_with(|| json!(0));
+        }
     }
     for (key, value) in kept {
         meta::set_annotation(object, key, &value.to_string());

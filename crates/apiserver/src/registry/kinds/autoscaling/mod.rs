@@ -15,6 +15,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     (plural == "horizontalpodautoscalers").then(|| Plain {
         defaults: "spec.minReplicas = 1",
         complete: defaults,
+        status: r#"{"desiredReplicas": 0}"#,
         validate: rules::validate,
         validate_status: rules::validate_status,
         row: Some(row),

@@ -55,6 +55,8 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "resourcepoolstatusrequests" => Plain {
             checks: "spec struct\nspec.driver required csi-driver",
             immutable: &["/spec"],
+            // A status without its required fields would be refused by clients that check.
+            prepare: |object| drop(object.as_object_mut().and_then(|object| object.remove("status"))),
             row: Some(name_row),
             ..base
         },
