@@ -1,6 +1,9 @@
 """What the suites share: the table of objects, and failures that say what was wrong."""
+import atexit
 import copy
+import shutil
 import subprocess
+import tempfile
 import time
 
 import yaml
@@ -65,6 +68,13 @@ def run(command, stdin=None, env=None, code=0):
     shown = " ".join(command)[-300:]
     expect(done.returncode == code, f"{shown}: exit code {done.returncode}\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
     return done.stdout + (done.stderr if code else "")
+
+
+def temporary_directory():
+    """A directory that goes with the program."""
+    path = tempfile.mkdtemp(prefix="knarr-parity-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
 
 
 def finish(what, failures):

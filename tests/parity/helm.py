@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 
-from common import Failed, expect, finish, run, until
+from common import Failed, expect, finish, run, temporary_directory, until
 
 HELM, KUBECTL, CHART, KUBECONFIG = sys.argv[1:]
 NAMESPACE, RELEASE = "parity-helm", "shop"
-ENVIRONMENT = {**os.environ, "KUBECONFIG": KUBECONFIG, "HOME": tempfile.mkdtemp()}
+ENVIRONMENT = {**os.environ, "KUBECONFIG": KUBECONFIG, "HOME": temporary_directory()}
 WAIT = ["--wait", "--timeout", "120s"]
 
 

@@ -7,16 +7,15 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import defaultdict
 
-from common import LIMIT, Failed, covers, expect, finish, merge, rows, run, until
+from common import LIMIT, Failed, covers, expect, finish, merge, rows, run, temporary_directory, until
 
 KUBECTL, SUITE, NUMBER, OBJECTS, KUBECONFIG = sys.argv[1:]
 NAMESPACE = f"parity-{SUITE}"
-HOME = tempfile.mkdtemp()
+HOME = temporary_directory()
 ENVIRONMENT = {**os.environ, "KUBECONFIG": KUBECONFIG, "HOME": HOME, "KUBE_EDITOR": ""}
 POD = {"containers": [{"name": "main", "image": "example.com/none:1"}], "nodeSelector": {"parity": "none"}}
 
@@ -255,15 +254,14 @@ def without_user():
 
 def generators():
     """Commands that make objects, and change them in a way of their own."""
-    made = ["configmap made --from-literal=a=b", "secret generic made --from-literal=a=b", "secret tls made-tls --cert=%s --key=%s",
+    made = ["configmap made --from-literal=a=b", "secret generic made --from-literal=a=b",
+            "secret docker-registry made-registry --docker-server=example.com --docker-username=a --docker-password=b",
             "deployment made --image=example.com/none:1 --replicas=0", "service clusterip made --tcp=80:8080",
             "service nodeport made-node --tcp=80:8080", "service externalname made-name --external-name example.com",
             "job made --image=example.com/none:1", "cronjob made --image=example.com/none:1 --schedule=0_3_*_*_*",
             "ingress made --rule=example.com/*=made:80", "quota made --hard=count/secrets=100",
             "poddisruptionbudget made --selector=a=b --min-available=1"]
     for line in made:
-        if "%s" in line:
-            line = line % tls()
         kubectl("create", *[word.replace("_", " ") for word in line.split()])
     kubectl("expose deployment made --name=exposed --port=80")
     kubectl("autoscale deployment made --min=1 --max=3 --cpu-percent=50" if "1.33" in client() else "autoscale deployment made --min=1 --max=3 --cpu=50%")
@@ -282,15 +280,9 @@ def generators():
                  "horizontalpodautoscaler.autoscaling/made"):
         expect(word in all_of_them, f"no {word} in {all_of_them}")
     kubectl("create job from-cron --from=cronjob/made")
-    kubectl("delete deployment,service,secret,job,cronjob,ingress,quota,pdb,hpa,pod,configmap --all --field-selector=metadata.name!=kube-root-ca.crt --timeout=60s"
-            .replace(" --all", ""), )
-
-
-def tls():
-    paths = [os.path.join(HOME, name) for name in ("tls.crt", "tls.key")]
-    run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=parity",
-         "-out", paths[0], "-keyout", paths[1]])
-    return tuple(paths)
+    made_kinds = "deployment,service,secret,job,cronjob,ingress,quota,pdb,hpa,pod"
+    kubectl(f"delete {made_kinds} --all --timeout=60s")
+    kubectl("delete configmap made")
 
 
 def client():
