@@ -138,7 +138,7 @@ const FEATURES: &[(&str, &[&str])] = &[
         "Deletion: finalizers, foreground, background, orphan, grace",
         &["finalizers_hold_an_object", "dependents_are_orphaned_or_waited_for", "pods_end_gracefully"],
     ),
-    ("Defaults", &["new_objects_get_them", "recorded_defaults"]),
+    ("Defaults", &["new_objects_get_them", "what_is_filled_in"]),
     ("Validation of new and changed objects", &["new_objects_are_refused", "updates_are_refused_or_done"]),
     ("Conversion between versions", &["versions_share_their_objects"]),
     (
@@ -147,11 +147,7 @@ const FEATURES: &[(&str, &[&str])] = &[
     ),
     (
         "OpenAPI v2 and v3",
-        &[
-            "every_reference_of_every_document_resolves",
-            "the_index_links_every_group_version",
-            "kubectl_1_35",
-        ],
+        &["every_reference_of_every_document_resolves", "the_index_links_every_part", "kubectl_1_35"],
     ),
     ("Leader election", &["python_client"]),
     ("Releases and hooks", &["helm"]),

@@ -93,7 +93,7 @@ class Walk:
 
     def managed_fields(self):
         managed = self.get()["metadata"].get("managedFields")
-        expect(managed and (managed[0]["manager"], managed[0]["operation"]) == ("maker", "Update"), f"{managed}")
+        expect(("maker", "Update") in [(m["manager"], m["operation"]) for m in managed or []], f"{managed}")
 
     def read(self):
         one = self.get()
