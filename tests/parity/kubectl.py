@@ -3,6 +3,7 @@ commands that make something of them.
 
 usage: kubectl.py KUBECTL SUITE NUMBER OBJECTS_YAML KUBECONFIG
 """
+import functools
 import json
 import os
 import subprocess
@@ -90,8 +91,10 @@ class Batch:
         return ",".join(full(o) for o in self.objects)
 
     def describe(self):
-        text = kubectl(f"describe -f {self.file}")
-        for o in self.objects:
+        # kubectl 1.33 describes these classes by a version that is gone.
+        objects = [o for o in self.objects if "1.33" not in client() or o["kind"] != "VolumeAttributesClass"]
+        text = kubectl(f"describe -f {self.write('described', objects)}")
+        for o in objects:
             expect(o["metadata"]["name"] in text, f"{o['kind']} is not described")
 
     def label_annotate(self):
@@ -162,7 +165,8 @@ class Batch:
         expect(shown.count("+    diff: \"yes\"") == self.count, shown[-2000:])
 
     def apply_server_side(self):
-        with_label = [merge(row["object"], {"metadata": {"labels": {"applied": "yes"}}}) for row in self.rows]
+        # What may not be taken back stays: the objects are as the last apply left them.
+        with_label = [merge(merge(row["object"], row.get("change", {})), {"metadata": {"labels": {"applied": "yes"}}}) for row in self.rows]
         file = self.write("applied", with_label)
         said(kubectl(f"apply --server-side -f {file} --force-conflicts"), " serverside-applied", self.count)
         for item in json.loads(kubectl(f"get -f {self.file} -o json --show-managed-fields"))["items"]:
@@ -170,12 +174,12 @@ class Batch:
             expect(("kubectl", "Apply") in managers, f"{item['kind']}: {managers}")
             # What client-side apply owned has been handed over.
             expect(("kubectl-client-side-apply", "Update") not in managers, f"{item['kind']}: {managers}")
-        said(kubectl(f"apply --server-side -f {self.file}"), " serverside-applied", self.count)
+        said(kubectl(f"apply --server-side -f {self.changed}"), " serverside-applied", self.count)
         for item in self.items():
             expect("applied" not in item["metadata"]["labels"], f"{item['kind']}: no longer applied, still there")
         with_label = [merge(o, {"metadata": {"labels": {"parity.example.com/suite": "other"}}}) for o in self.objects]
         refused = kubectl(f"apply --server-side --field-manager=other -f {self.write('taken', with_label)}", code=1)
-        expect(refused.count(".metadata.labels.parity.example.com/suite") == self.count, refused)
+        expect(refused.count("Apply failed with") == self.count, refused)
 
     def status(self):
         for row in self.rows:
@@ -270,6 +274,7 @@ def generators():
     kubectl("delete configmap made")
 
 
+@functools.cache
 def client():
     return json.loads(kubectl("version --client -o json"))["clientVersion"]["gitVersion"]
 
@@ -293,7 +298,7 @@ def rollout():
 def scaled():
     """kubectl scale of every kind that has it."""
     def of(api_version, kind):
-        labels = {"scaled": "yes"}
+        labels = {"scaled": kind}
         selector = labels if kind == "ReplicationController" else {"matchLabels": labels}
         extra = {"serviceName": "none"} if kind == "StatefulSet" else {}
         return {"apiVersion": api_version, "kind": kind, "metadata": {"name": "scaled", "labels": labels},

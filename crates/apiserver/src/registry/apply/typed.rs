@@ -45,7 +45,6 @@ impl Complaints {
     fn field(&mut self, value: &Value, field: &'static Field, at: &str) {
         match field.ty {
             FieldType::Array(item) => self.list(value, item, Shape::of_field(field), at),
-            FieldType::Any if field.proto_type() == Some("RawExtension") => self.untyped(value, at),
             ty => self.value(value, ty, at),
         }
     }
