@@ -1,6 +1,8 @@
 //! Upstream's clients, with their caches and patch logic, against one server: each takes every kind of `parity/objects.yaml`
 //! through every verb. `docs/api-parity.md` says which test shows what; a test here writes it.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 #[path = "parity/kube_rs.rs"]
 mod kube_rs;
 #[path = "parity/objects.rs"]
