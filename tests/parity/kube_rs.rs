@@ -232,9 +232,12 @@ impl Walk {
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
 
+/// The version that a store holds of a named object.
+type VersionOf = Box<dyn Fn(&str) -> Option<String>>;
+
 /// What a reflector's store has, whatever it is of.
 struct Seen {
-    version: Box<dyn Fn(&str) -> Option<String>>,
+    version: VersionOf,
     ready: Box<dyn Fn() -> Waiting<'static>>,
 }
 
