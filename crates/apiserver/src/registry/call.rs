@@ -17,6 +17,9 @@ use super::strategy::Strategy;
 /// Largest object, bytes: etcd's default for a request.
 const OBJECT_BYTES_MAX: usize = 3 << 19;
 
+/// How upstream's store refuses an object that is too large.
+const TOO_LARGE: &str = "etcdserver: request is too large";
+
 /// A request with the resource that it names.
 pub(super) struct Call<'a> {
     pub registry: &'a Registry,
@@ -93,7 +96,7 @@ impl<'a> Call<'a> {
         options: &WriteOptions,
     ) -> Result<Entry, Refused> {
         match self.put(key, expect, &object).await {
-            Err(Refused::Status(status)) if status.code == 413 && !options.keeps_managed_fields => {
+            Err(Refused::Status(status)) if status.message == TOO_LARGE && !options.keeps_managed_fields => {
                 machinery::meta::remove(&mut object, "managedFields");
                 self.put(key, expect, &object).await
             }
@@ -152,7 +155,7 @@ fn check_size(object: &Value, json: usize) -> Result<(), Status> {
 }
 
 fn too_large() -> Status {
-    Status::unknown("etcdserver: request is too large")
+    Status::unknown(TOO_LARGE)
 }
 
 /// An object ready to be stored.
