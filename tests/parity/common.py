@@ -1,6 +1,7 @@
 """What the suites share: the table of objects, and failures that say what was wrong."""
 import atexit
 import copy
+import os
 import shutil
 import subprocess
 import tempfile
@@ -82,5 +83,6 @@ def finish(what, failures):
     for failure in failures:
         print(failure)
     print(f"{what}, {len(failures)} failures", flush=True)
-    # Not `sys.exit`: the interpreter's end would meet the client's threads, which may be writing.
+    # The interpreter's own end would meet the client's threads, which may be writing.
+    atexit._run_exitfuncs()
     os._exit(bool(failures))

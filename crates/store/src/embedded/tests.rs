@@ -187,7 +187,7 @@ async fn the_quota_refuses_puts_and_compaction_makes_room() {
     store.compact(store.revision()).await.unwrap();
     store.write(put("/a", Expect::Any, &big)).await.unwrap();
     store.write(delete("/a", Expect::Any)).await.unwrap();
-    let too_large = store.write(put("/a", Expect::Any, "x".repeat(2 << 20))).await;
+    let too_large = store.write(put("/a", Expect::Any, "x".repeat(5 << 20))).await;
     assert!(matches!(too_large, Err(WriteError::TooLarge { .. })));
 }
 
