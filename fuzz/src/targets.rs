@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use apiserver::http::{Accept, Query, RequestInfo, parse_accept};
-use apiserver::registry::{AnswerBody, ApiRequest, Registry};
+use apiserver::registry::{AnswerBody, ApiRequest, Authorizer, Registry};
 use machinery::codec::protobuf::{self, Envelope};
 use machinery::decode::{self, Media};
 use machinery::patch;
@@ -165,6 +165,14 @@ struct Fixture {
     runtime: tokio::runtime::Runtime,
 }
 
+struct Everyone;
+
+impl Authorizer for Everyone {
+    fn allow(&self, _: &auth::Attributes<'_>) -> Result<(), machinery::status::Status> {
+        Ok(())
+    }
+}
+
 fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
@@ -186,8 +194,9 @@ fn fixture() -> &'static Fixture {
             kubelet: None,
             anonymous: false,
         };
+        let everyone = std::sync::Arc::new(Everyone);
         let store = std::sync::Arc::new(store::Embedded::in_memory(store::Options::default()));
-        let start = Registry::start(&config, store, tokio_util::sync::CancellationToken::new());
+        let start = Registry::start(&config, store, everyone, tokio_util::sync::CancellationToken::new());
         let registry = runtime.block_on(start).expect("a registry");
         Fixture { registry, runtime }
     })
@@ -204,7 +213,6 @@ fn ask(method: &str, path: &str, raw_query: &str, content_type: &str, body: &[u8
         content_type: Some(content_type.to_owned()),
         accept: Accept::default(),
         user_agent: None,
-        create_refused: None,
     };
     let Fixture { registry, runtime } = fixture();
     match runtime.block_on(registry.handle(request, body.to_vec().into())) {

@@ -136,9 +136,11 @@ impl ApiServer {
         let kubelets = config.kubelet.as_ref().map(kubelet_proxy::Kubelets::new).transpose()?;
         let metrics = flow::Metrics::default();
         let store: Arc<dyn store::Store> = Arc::new(metrics.observed(store));
-        let registry = registry::Registry::start(&config, store.clone(), token.clone()).await?;
-        // After the registry, which creates the roles that every cluster has.
-        let policy = flow::Policy::start(store.as_ref()).await?;
+        let policy = Arc::new(flow::Policy::start(store.as_ref()).await?);
+        let registry =
+            registry::Registry::start(&config, store.clone(), policy.clone(), token.clone()).await?;
+        // The policy has to know the roles that every cluster has before the first request.
+        store.feed().wait_for(store.revision()).await?;
         let audiences = config.audiences.clone();
         let tasks = TaskTracker::new();
         tasks.spawn(registry::event_expiry::run(registry.clone(), token.clone()));

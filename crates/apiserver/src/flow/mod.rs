@@ -33,7 +33,7 @@ pub use policy::Policy;
 pub(crate) use routes::header;
 
 use crate::http::{Accept, Query, RequestInfo, Wishes};
-use crate::registry::Registry;
+use crate::registry::{Authorizer, Registry};
 use crate::{ApiBody, Authenticated, Config};
 
 /// Longest audit ID that is taken over from a client, bytes.
@@ -44,7 +44,7 @@ pub struct Chain {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn store::Store>,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) authenticator: Authenticator,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
@@ -182,11 +182,7 @@ impl Chain {
     /// Refuses what the user may not do, in upstream's words.
     pub(crate) fn allow(&self, attributes: &auth::Attributes<'_>) -> Result<(), Status> {
         let started = Instant::now();
-        let allowed = match self.policy.authorize(attributes) {
-            auth::Decision::Allow(_) => Ok(()),
-            auth::Decision::NoOpinion(reason) => Err(attributes.forbidden(&reason)),
-        };
-        self.metrics.authorized(started, allowed)
+        self.metrics.authorized(started, self.policy.allow(attributes))
     }
 }
 

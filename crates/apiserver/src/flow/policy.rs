@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use auth::rbac::{Kind, Rbac, RulesForUser};
 use auth::{Attributes, Decision, MASTERS_GROUP, NodeAuthorizer, NodeGraph, UserInfo};
+use machinery::status::Status;
 use parking_lot::{Mutex, RwLock};
 use store::{Entry, EventKind, ListOptions, ReadError, Sink, Store};
 
@@ -92,6 +93,15 @@ impl Policy {
     /// The rules that roles give a user in a namespace.
     pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> RulesForUser {
         self.state.rbac.read().rules_for(user, namespace)
+    }
+}
+
+impl crate::registry::Authorizer for Policy {
+    fn allow(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        match self.authorize(attributes) {
+            Decision::Allow(_) => Ok(()),
+            Decision::NoOpinion(reason) => Err(attributes.forbidden(&reason)),
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::metrics::{Gauge, Kind, process_gauges};
-use super::{Admitted, Chain, authorize, health};
+use super::{Admitted, Chain, health};
 use crate::ApiBody;
-use crate::http::{Accept, Query, RequestInfo, Wishes, read_limited, respond};
+use crate::http::{Accept, RequestInfo, Wishes, read_limited, respond};
 use crate::registry::ApiRequest;
 
 impl Chain {
@@ -41,35 +41,15 @@ impl Chain {
         } else {
             read_limited(body).await?
         };
-        let content_type = header(&parts.headers, CONTENT_TYPE).map(str::to_owned);
-        let create_refused = self.create_refusal(&info, &query, &user, content_type.as_deref());
         let request = ApiRequest {
             info,
             user,
             query,
-            content_type,
+            content_type: header(&parts.headers, CONTENT_TYPE).map(str::to_owned),
             accept,
             user_agent: header(&parts.headers, USER_AGENT).map(str::to_owned),
-            create_refused,
         };
         Ok(respond(self.registry.handle(request, body).await?, wishes).await)
-    }
-
-    /// Why a replacement or an apply may not create what is not there yet: that takes the right to create.
-    fn create_refusal(
-        &self,
-        info: &RequestInfo,
-        query: &Query,
-        user: &auth::UserInfo,
-        content_type: Option<&str>,
-    ) -> Option<Status> {
-        let applies = content_type.is_some_and(|kind| kind.starts_with("application/apply-patch"));
-        let may_create = info.verb == "update" || (info.verb == "patch" && applies);
-        if !may_create || !info.subresource.is_empty() {
-            return None;
-        }
-        let asked = authorize::attributes(info, query, user);
-        self.allow(&auth::Attributes { verb: "create", ..asked }).err()
     }
 
     async fn other(&self, admitted: Admitted) -> Result<Response<ApiBody>, Status> {

@@ -236,6 +236,5 @@ fn server_request(object: &Value, group: &str, version: &str, plural: &str) -> A
         content_type: None,
         accept: Accept::default(),
         user_agent: Some("kube-apiserver".to_owned()),
-        create_refused: None,
     }
 }

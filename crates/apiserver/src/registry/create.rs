@@ -1,5 +1,8 @@
 //! POST: a new object.
 
+use std::borrow::Cow;
+
+use auth::Attributes;
 use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
@@ -34,7 +37,18 @@ impl Call<'_> {
 
     /// Whether the user may create what a write to an existing object did not find.
     pub(super) fn may_create(&self) -> Result<(), Status> {
-        self.request.create_refused.clone().map_or(Ok(()), Err)
+        let info = &self.request.info;
+        self.registry.authorizer.allow(&Attributes {
+            user: Cow::Borrowed(&self.request.user),
+            verb: "create",
+            is_resource: true,
+            group: &info.group,
+            version: &info.version,
+            resource: &info.resource,
+            name: &info.name,
+            namespace: &info.namespace,
+            ..Attributes::default()
+        })
     }
 
     pub(super) fn answer_written(

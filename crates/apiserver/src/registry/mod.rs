@@ -89,9 +89,17 @@ pub enum StartError {
     },
 }
 
+/// Decides what shows only within a request: that an apply or a replacement creates.
+pub trait Authorizer: Send + Sync + 'static {
+    /// # Errors
+    /// The 403 that the client gets.
+    fn allow(&self, attributes: &auth::Attributes<'_>) -> Result<(), Status>;
+}
+
 /// All served resources over one store.
 pub struct Registry {
     store: Arc<dyn Store>,
+    authorizer: Arc<dyn Authorizer>,
     config: crate::Config,
     /// By plural name; the few entries of one name differ in group and version.
     handles: RwLock<HashMap<String, Vec<Arc<ResourceHandle>>>>,
@@ -108,11 +116,13 @@ impl Registry {
     pub async fn start(
         config: &crate::Config,
         store: Arc<dyn Store>,
+        authorizer: Arc<dyn Authorizer>,
         token: CancellationToken,
     ) -> Result<Arc<Registry>, StartError> {
         let allocators = allocator::Allocators::new(config).map_err(StartError::Config)?;
         let registry = Arc::new(Registry {
             store,
+            authorizer,
             config: config.clone(),
             handles: RwLock::default(),
             plugins: admission::plugins(),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use auth::UserInfo;
 use bytes::Bytes;
-use machinery::status::Status;
 
 use crate::http::{Accept, Query, RequestInfo};
 
@@ -23,8 +22,6 @@ pub struct ApiRequest {
     pub accept: Accept,
     /// `User-Agent`, of which a default field manager is made.
     pub user_agent: Option<String>,
-    /// Why the user may not create the object, should the write turn out to be a creation.
-    pub create_refused: Option<Status>,
 }
 
 /// A successful answer.

@@ -339,7 +339,8 @@ async fn a_second_start_writes_nothing() {
         std::sync::Arc::new(store::Embedded::in_memory(store::Options::default()));
     let start = async || {
         let token = tokio_util::sync::CancellationToken::new();
-        crate::registry::Registry::start(&super::harness::config(), store.clone(), token)
+        let everyone = std::sync::Arc::new(super::harness::Everyone);
+        crate::registry::Registry::start(&super::harness::config(), store.clone(), everyone, token)
             .await
             .expect("starts");
         store.revision()

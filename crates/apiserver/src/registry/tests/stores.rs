@@ -6,7 +6,7 @@ use std::sync::Arc;
 use store::{Draft, Embedded, Expect, Store, Write};
 use tokio_util::sync::CancellationToken;
 
-use super::harness::{STORE, config};
+use super::harness::{Everyone, STORE, config};
 use crate::registry::{Registry, StartError};
 
 /// Each has an etcd and mostly waits for it.
@@ -32,6 +32,6 @@ async fn the_layout_of_earlier_versions_is_refused() {
     let draft = Draft { bytes: r#"{"metadata":{"name":"a"}}"#.into(), revision_at: 13 };
     let write = Write::Put { key: "/registry/core/pods/default/a".to_owned(), expect: Expect::Absent, draft };
     store.write(write).await.unwrap();
-    let started = Registry::start(&config(), store, CancellationToken::new()).await;
+    let started = Registry::start(&config(), store, Arc::new(Everyone), CancellationToken::new()).await;
     assert!(matches!(started, Err(StartError::FormerLayout)));
 }

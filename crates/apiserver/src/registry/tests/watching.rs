@@ -120,7 +120,13 @@ async fn refusals_after_the_beginning_are_events() {
     h.registry.store.compact(h.registry.store.revision()).await.expect("compacts");
     // A server that has just started remembers nothing that its store has forgotten.
     let token = tokio_util::sync::CancellationToken::new();
-    let again = Registry::start(&super::harness::config(), h.registry.store.clone(), token).await;
+    let again = Registry::start(
+        &super::harness::config(),
+        h.registry.store.clone(),
+        h.registry.authorizer.clone(),
+        token,
+    )
+    .await;
     let h = h.restarted(again.expect("starts again"));
     let mut events = h.watch(&format!("{MAPS}?watch=1&resourceVersion=1")).await;
     let event = events.next().await.expect("an event");
