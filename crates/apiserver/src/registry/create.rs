@@ -66,14 +66,16 @@ impl Call<'_> {
     /// Creates an object given in the stored version.
     pub(super) async fn create_object(
         &self,
-        object: Value,
+        mut object: Value,
         options: &WriteOptions,
         warnings: &mut Vec<String>,
     ) -> Result<Written, Status> {
         let generated = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
         let mut tries = if generated { NAME_TRIES } else { 1 };
         loop {
-            let object = self.prepare_new(object.clone(), options, warnings).await?;
+            // Only another try needs what the client sent once more.
+            let sent = if tries == 1 { std::mem::take(&mut object) } else { object.clone() };
+            let object = self.prepare_new(sent, options, warnings).await?;
             let name = meta::name(&object).to_owned();
             let taken = match self.store_new(object, &name, options).await? {
                 Ok(written) => return Ok(written),
