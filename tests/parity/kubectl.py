@@ -412,9 +412,7 @@ def main():
     run([KUBECTL, "create", "namespace", NAMESPACE], env=ENVIRONMENT)
     failures, walked = [], 0
     for batch in batches():
-        for failure in batch.walk():
-            failures.append(failure)
-            print(failure, flush=True)
+        failures += batch.walk()
         walked += batch.count
     for work in (discovery, access, generators, rollout, scaled, watched, printed, client_side, cluster):
         print(work.__name__, flush=True)
