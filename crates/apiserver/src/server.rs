@@ -11,7 +11,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustls::RootCertStore;
@@ -29,10 +29,14 @@ use tokio_util::task::TaskTracker;
 use crate::Authenticated;
 use crate::flow::{Chain, OwnPace};
 
+mod gather;
 mod pace;
+mod prompt;
 
+use gather::Gather;
 pub(crate) use pace::Patience;
 use pace::{Impatient, Traffic, Trouble};
+use prompt::Prompt;
 
 /// Connections at once; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 30_000;
@@ -225,7 +229,7 @@ impl Listening {
                 Ok::<_, Infallible>(response.map(|body| open.answer(body, own_pace)))
             }
         });
-        let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(Gather::new(stream)), service));
         let mut draining = false;
         let mut looks = tokio::time::interval(self.patience.period());
         let mut last_call = None;
@@ -256,8 +260,8 @@ impl Listening {
     }
 
     /// The protocol that the handshake has agreed on, within limits.
-    fn protocol(&self, http2: bool) -> auto::Builder<TokioExecutor> {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+    fn protocol(&self, http2: bool) -> auto::Builder<Prompt> {
+        let mut builder = auto::Builder::new(Prompt);
         builder
             .http1()
             .timer(TokioTimer::new())

@@ -1,6 +1,7 @@
 //! Watches: the changes of a collection, one JSON document a line, until somebody ends it.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use machinery::status::Status;
 use rand::Rng;
 use serde_json::{Value, json};
 use store::{CacheWatch, Change, EventKind, Expired, Item};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 
 use super::answer::{self, View, partial};
 use super::call::Call;
@@ -47,7 +48,7 @@ impl Call<'_> {
         let encoder = Encoder::new(self.handle.clone(), self.view.clone(), selection);
         // From here on refusals are events: the watch has begun.
         let stream = match self.begin(version, &options, &encoder).await {
-            Ok(begin) => Watcher::new(begin, encoder, &options, self.registry.token.clone()).into_body(),
+            Ok(begin) => Watcher::new(begin, encoder, &options).into_body(),
             Err(status) => one_frame(error_frame(&status)),
         };
         Ok(Answer {
@@ -101,18 +102,13 @@ struct Watcher {
     begin: Begin,
     encoder: Encoder,
     bookmarks: Option<Interval>,
-    deadline: Instant,
-    token: tokio_util::sync::CancellationToken,
+    /// Kept across events, so that the clock is asked once a watch.
+    deadline: Pin<Box<Sleep>>,
     over: bool,
 }
 
 impl Watcher {
-    fn new(
-        begin: Begin,
-        encoder: Encoder,
-        options: &ListOptions,
-        token: tokio_util::sync::CancellationToken,
-    ) -> Self {
+    fn new(begin: Begin, encoder: Encoder, options: &ListOptions) -> Self {
         let timeout = match options.timeout_seconds {
             None | Some(0) => TIMEOUT_MIN.mul_f64(1.0 + rand::rng().random::<f64>()),
             Some(seconds) => Duration::from_secs(seconds.max(0).unsigned_abs()).min(TIMEOUT_MAX),
@@ -122,7 +118,8 @@ impl Watcher {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
         });
-        Self { begin, encoder, bookmarks, deadline: Instant::now() + timeout, token, over: false }
+        let deadline = Box::pin(tokio::time::sleep(timeout));
+        Self { begin, encoder, bookmarks, deadline, over: false }
     }
 
     fn into_body(self) -> crate::ApiBody {
@@ -164,18 +161,14 @@ impl Watcher {
     async fn following(&mut self) -> Option<Bytes> {
         tokio::select! {
             biased;
-            () = self.token.cancelled() => {
-                self.over = true;
-                None
-            }
-            () = tokio::time::sleep_until(self.deadline) => {
+            () = self.deadline.as_mut() => {
                 self.over = true;
                 let revision = self.bookmarks.as_ref().and_then(|_| self.begin.changes.progress());
                 revision.map(|revision| self.encoder.bookmark(revision, false))
             }
             changes = self.begin.changes.next_batch(BATCH) => match changes {
                 Ok(changes) => Some(join(changes.iter().filter_map(|change| self.encoder.change(change)).collect())),
-                // Whoever fell behind lists again; there is nothing more to say.
+                // Whoever fell behind lists again, and at the server's end there is nothing more to say.
                 Err(_) => {
                     self.over = true;
                     None

@@ -1,6 +1,7 @@
 //! Clients that are slow, silent, greedy or hostile. Each is cut off or refused, and others are served meanwhile.
 
 use http::StatusCode;
+use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::client::TlsStream as ClientStream;

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
 use http::StatusCode;
+use hyper_util::rt::TokioExecutor;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;

@@ -23,7 +23,7 @@ use crate::driver::Store;
 use crate::error::ReadError;
 use crate::feed::{Feed, Sink};
 use crate::scope::{covers, is_tree};
-use crate::types::{Entry, EventKind, ListOptions};
+use crate::types::{Entry, EventKind, ListOptions, Page};
 
 pub use change::{Change, Item};
 use channel::Channels;
@@ -32,6 +32,9 @@ pub use watch::{CacheWatch, Expired, WatchEnd};
 
 /// While a cache loads, so many events may arrive before it gives up and loads again.
 const LOADING_EVENTS_MAX: usize = 65_536;
+
+/// So few objects are parsed without a thread of their own.
+const LOADED_AT_ONCE_MAX: usize = 64;
 
 /// How much history a cache keeps. A watcher that is further behind than this is ended.
 #[derive(Debug, Clone, Copy)]
@@ -126,18 +129,21 @@ impl<M: Send + Sync + 'static> Cache<M> {
             });
             feed.attach(scope, &cache);
             let page = store.list(scope, ListOptions::default()).await?;
-            let loader = Arc::clone(&cache);
-            let loaded = tokio::task::spawn_blocking(move || loader.load(page.entries, page.revision)).await;
-            match loaded {
-                Ok(true) => return Ok(cache),
-                Ok(false) => {
-                    tracing::warn!(scope, "too many writes while a cache was loading, loading again")
-                }
-                Err(panic) => {
-                    return Err(ReadError::Io(format!("failed to load the cache of {scope}: {panic}")));
-                }
+            if cache.load_aside(page).await? {
+                return Ok(cache);
             }
+            tracing::warn!(scope, "too many writes while a cache was loading, loading again");
         }
+    }
+
+    /// [`Cache::load`], on a thread of its own when there is much to parse.
+    async fn load_aside(self: &Arc<Self>, page: Page) -> Result<bool, ReadError> {
+        if page.entries.len() <= LOADED_AT_ONCE_MAX {
+            return Ok(self.load(page.entries, page.revision));
+        }
+        let loader = Arc::clone(self);
+        let loaded = tokio::task::spawn_blocking(move || loader.load(page.entries, page.revision)).await;
+        loaded.map_err(|panic| ReadError::Io(format!("failed to load the cache of {}: {panic}", self.scope)))
     }
 
     /// Takes over the listed entries and the events that came meanwhile. False: too many came to be kept.

@@ -1,7 +1,7 @@
 //! The store that needs nothing installed: a log of all writes and an index in memory (`docs/store.md`).
 //!
 //! One thread writes. It takes what is waiting, judges each write's condition in order, appends what holds as one batch, syncs once,
-//! makes it visible, publishes the events to the [`Feed`] and acknowledges (`writer.rs`). Reads look up in the index where
+//! makes it visible, acknowledges and publishes the events to the [`Feed`] (`writer.rs`). Reads look up in the index where
 //! the bytes are, and read them without waiting for anybody. When more is on the disk than is needed, a thread writes all that is
 //! kept anew (`rewrite.rs`).
 
@@ -205,7 +205,7 @@ impl Embedded {
         }
     }
 
-    /// Runs a read on a thread that may block: a page that is not in memory has to come from the disk.
+    /// Runs a long read on a thread that may block: what is not in memory has to come from the disk.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&RwLock<Index>) -> Result<T, ReadError> + Send + 'static,
@@ -248,13 +248,13 @@ impl Store for Embedded {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, ReadError> {
-        let key = key.to_owned();
-        self.read(move |index| read::get(index, &key)).await
+        // A single record, which mostly is in memory: a thread for it would cost many times as much.
+        read::get(&self.shared.index, key)
     }
 
     async fn list(&self, scope: &str, options: ListOptions) -> Result<Page, ReadError> {
-        let scope = scope.to_owned();
-        self.read(move |index| read::list(index, &scope, &options)).await
+        let found = read::find(&self.shared.index, scope, &options)?;
+        if found.is_short() { found.read() } else { self.read(move |_| found.read()).await }
     }
 
     async fn watch(&self, scope: &str, after: u64) -> Result<Watch, ReadError> {

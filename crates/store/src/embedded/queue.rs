@@ -77,6 +77,11 @@ impl Queue {
         true
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().jobs.is_empty()
+    }
+
     /// What waits, or what comes within `patience`.
     pub(super) fn take(&self, patience: Duration) -> Batch {
         let mut state = self.state.lock();

@@ -76,24 +76,42 @@ fn check_kept(index: &Index, revision: u64) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// The entries of a scope at a revision.
-pub(super) fn list(index: &RwLock<Index>, scope: &str, options: &ListOptions) -> Result<Page, ReadError> {
-    let (found, files, revision, remaining) = {
-        let index = index.read();
-        let revision = options.at.unwrap_or_else(|| index.revision());
-        check_kept(&index, revision)?;
-        let mut rest = index.range(scope, options.after.as_deref(), revision);
-        let found: Vec<Located> = rest
-            .by_ref()
-            .take(options.limit.unwrap_or(usize::MAX))
-            .map(|(key, version)| Located { key: Arc::clone(key), version })
-            .collect();
-        let remaining = rest.count() as u64;
-        (found, index.files(), revision, remaining)
-    };
-    let mut reader = Reader::new(files);
-    let entries = found.iter().map(|located| reader.entry(located)).collect::<Result<_, _>>()?;
-    Ok(Page { entries, revision, more: remaining > 0, remaining })
+/// The entries of a scope at a revision, found but not yet read.
+pub(super) struct Found {
+    located: Vec<Located>,
+    files: Files,
+    revision: u64,
+    remaining: u64,
+}
+
+impl Found {
+    /// Whether there is so little to read that it may be done where nothing should wait.
+    pub(super) fn is_short(&self) -> bool {
+        const BYTES: u64 = 64 * 1024;
+        self.located.iter().map(|located| u64::from(located.version.place.length)).sum::<u64>() <= BYTES
+    }
+
+    pub(super) fn read(self) -> Result<Page, ReadError> {
+        let Found { located, files, revision, remaining } = self;
+        let mut reader = Reader::new(files);
+        let entries = located.iter().map(|located| reader.entry(located)).collect::<Result<_, _>>()?;
+        Ok(Page { entries, revision, more: remaining > 0, remaining })
+    }
+}
+
+/// Looks up the entries of a scope at a revision.
+pub(super) fn find(index: &RwLock<Index>, scope: &str, options: &ListOptions) -> Result<Found, ReadError> {
+    let index = index.read();
+    let revision = options.at.unwrap_or_else(|| index.revision());
+    check_kept(&index, revision)?;
+    let mut rest = index.range(scope, options.after.as_deref(), revision);
+    let located = rest
+        .by_ref()
+        .take(options.limit.unwrap_or(usize::MAX))
+        .map(|(key, version)| Located { key: Arc::clone(key), version })
+        .collect();
+    let remaining = rest.count() as u64;
+    Ok(Found { located, files: index.files(), revision, remaining })
 }
 
 /// Events of a scope, and up to which revision they are complete.

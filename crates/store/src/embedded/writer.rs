@@ -43,6 +43,7 @@ pub(super) fn start(shared: &Arc<Shared>, loaded: Opened) -> io::Result<Vec<Join
     let mut writer = Writer {
         shared: Arc::clone(shared),
         committed,
+        handed: shared.feed.revision(),
         window,
         sampled: None,
         target: 0,
@@ -92,7 +93,12 @@ impl Drop for PoisonOnPanic<'_> {
 fn feed(shared: &Shared, unfed: &Receiver<Vec<Applied>>) {
     let _guard = PoisonOnPanic(shared, "the thread that feeds the caches has panicked");
     for batch in unfed {
-        let Some(newest) = batch.last().map(|applied| applied.entry.revision) else { continue };
+        publish(shared, &batch);
+    }
+}
+
+fn publish(shared: &Shared, batch: &[Applied]) {
+    if let Some(newest) = batch.last().map(|applied| applied.entry.revision) {
         shared.feed.publish(batch.iter().map(|applied| (applied.kind, &applied.entry)), newest);
     }
 }
@@ -100,6 +106,8 @@ fn feed(shared: &Shared, unfed: &Receiver<Vec<Applied>>) {
 struct Writer {
     shared: Arc<Shared>,
     committed: SyncSender<Vec<Applied>>,
+    /// The revision up to which the caches have been given, or will be given, everything.
+    handed: u64,
     window: Window,
     sampled: Option<Instant>,
     /// Up to where to compact.
@@ -203,6 +211,7 @@ impl Writer {
             (outcomes, plan.draft, plan.planned)
         };
         let applied: Vec<Applied> = planned.iter().map(|planned| planned.applied.clone()).collect();
+        let count = applied.len();
         let written = self.write(draft, planned);
         for ((_, reply), outcome) in writes.into_iter().zip(outcomes) {
             let answer = match (outcome, &written) {
@@ -214,7 +223,22 @@ impl Writer {
             // Nobody waits any more: the write has happened all the same.
             let _ = reply.send(answer);
         }
-        self.compact(COMPACT_ALONG.max(applied.len() * 2));
+        if written.is_ok() {
+            self.feed(applied);
+        }
+        self.compact(COMPACT_ALONG.max(count * 2));
+    }
+
+    /// Brings a batch to the caches: at once when nobody waits to write, which spares waking a thread, else beside the next
+    /// batch.
+    fn feed(&mut self, applied: Vec<Applied>) {
+        let Some(newest) = applied.last().map(|applied| applied.entry.revision) else { return };
+        let fed = self.shared.feed.revision() == std::mem::replace(&mut self.handed, newest);
+        if fed && self.shared.queue.is_empty() {
+            publish(&self.shared, &applied);
+        } else if self.committed.send(applied).is_err() {
+            self.shared.poison("the thread that feeds the caches has ended");
+        }
     }
 
     /// Makes what is planned durable, then visible.
@@ -232,20 +256,15 @@ impl Writer {
             self.shared.poison(&error.to_string());
             NotWritten::Poisoned
         })?;
-        let mut applied = Vec::with_capacity(planned.len());
         let mut index = self.shared.index.write();
-        for Planned { applied: done, logged: Logged { key, version, previous } } in planned {
+        for Planned { logged: Logged { key, version, previous }, .. } in planned {
             let place = Place { file: self.current_file, at: at + version.place.at, ..version.place };
             index.append(Logged { key, version: Version { place, ..version }, previous });
-            applied.push(done);
         }
         drop(index);
         // Before the acknowledgements: who is told of a write must find its revision reached.
         self.shared.revision.store(newest, Ordering::Release);
-        self.committed.send(applied).map_err(|_| {
-            self.shared.poison("the thread that feeds the caches has ended");
-            NotWritten::Poisoned
-        })
+        Ok(())
     }
 
     fn append(&mut self, draft: Draft) -> io::Result<()> {
