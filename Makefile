@@ -32,4 +32,5 @@ fuzz:
 
 ## Prints the figures of docs/performance.md for this machine.
 bench: build
+	$(CARGO) build --release --package knarr --package knarr-bench
 	$(SUDO) bench/run $(TARGET)/release/knarr

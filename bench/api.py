@@ -1,10 +1,14 @@
-"""Load on the API server of the current context, by h2load (Debian's nghttp2-client): durable creates with one client and
-with 8 connections of 8 streams, gets, a long list from the cache and a consistent one, with ConfigMaps of 1.4 KB.
+"""Load on the API server of the current context, by h2load (Debian's nghttp2-client), with ConfigMaps of 1.4 KB.
+
+usage: `api.py requests`: durable creates with one client and with 8 connections of 8 streams, gets, a long list from the cache and
+a consistent one, and 1,000 watchers by the program that $WATCHERS names; `api.py fill NUMBER`: creates so many.
 """
 
+import base64
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -23,8 +27,9 @@ def namespace(name):
 
 
 def token():
-    kubectl("create", "serviceaccount", "bench", "--namespace", "default")
-    kubectl("create", "clusterrolebinding", "bench", "--clusterrole=cluster-admin", "--serviceaccount=default:bench")
+    if not kubectl("get", "serviceaccount", "bench", "--namespace", "default", "--ignore-not-found"):
+        kubectl("create", "serviceaccount", "bench", "--namespace", "default")
+        kubectl("create", "clusterrolebinding", "bench", "--clusterrole=cluster-admin", "--serviceaccount=default:bench")
     return kubectl("create", "token", "bench", "--namespace", "default", "--duration=1h")
 
 
@@ -73,22 +78,45 @@ def lists(path):
         figure(f"list of {LISTED} ConfigMaps, {name}", f"{sorted(times)[3] * 1000:.0f} ms ({size / 1e6:.1f} MB)")
 
 
+def watchers(work, bearer):
+    """How many events reach 1,000 watchers, and how late."""
+    namespace("watched")
+    ca = os.path.join(work, "ca")
+    with open(ca, "wb") as file:
+        file.write(base64.b64decode(CLUSTER["certificate-authority-data"]))
+    command = [os.environ["WATCHERS"], CLUSTER["server"], ca, bearer, "watched", "1000", "500", "10"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    delivered, age = printed.strip().split("\n")
+    figure("1,000 watchers, 500 updates/s wanted", delivered)
+    figure("1,000 watchers, events' age on arrival", age.partition(": ")[2])
+
+
+def requests(load):
+    for name in ("alone", "many", "listed"):
+        namespace(name)
+    rate, late = load.run(PATH.format("alone"), CREATES_ALONE, 1, 1, True)
+    figure("durable creates, 1 client", f"{rate:.0f} /s (p99 {late:.1f} ms)")
+    rate, late = load.run(PATH.format("many"), CREATES, 8, 8, True)
+    figure("durable creates, 8 x 8 streams", f"{rate:.0f} /s (p99 {late:.1f} ms)")
+    path = PATH.format("alone")
+    one = json.loads(call(connect(), "GET", path + "?limit=1"))["items"][0]["metadata"]["name"]
+    rate, late = load.run(f"{path}/{one}", GETS, 8, 8, False)
+    figure("gets, 8 x 8 streams", f"{rate:.0f} /s (p99 {late:.1f} ms)")
+    load.run(PATH.format("listed"), LISTED, 8, 8, True)
+    # The list of the measured size: 18 MB, as the peer's was.
+    lists(PATH.format("listed"))
+
+
 def main():
+    what, *numbers = sys.argv[1:]
     with tempfile.TemporaryDirectory() as work:
         load = H2load(work, token())
-        for name in ("alone", "many", "listed"):
-            namespace(name)
-        rate, late = load.run(PATH.format("alone"), CREATES_ALONE, 1, 1, True)
-        figure("durable creates, 1 client", f"{rate:.0f} /s (p99 {late:.1f} ms)")
-        rate, late = load.run(PATH.format("many"), CREATES, 8, 8, True)
-        figure("durable creates, 8 x 8 streams", f"{rate:.0f} /s (p99 {late:.1f} ms)")
-        path = PATH.format("alone")
-        one = json.loads(call(connect(), "GET", path + "?limit=1"))["items"][0]["metadata"]["name"]
-        rate, late = load.run(f"{path}/{one}", GETS, 8, 8, False)
-        figure("gets, 8 x 8 streams", f"{rate:.0f} /s (p99 {late:.1f} ms)")
-        load.run(PATH.format("listed"), LISTED, 8, 8, True)
-        # The list of the measured size: 18 MB, as the peer's was.
-        lists(PATH.format("listed"))
+        if what == "requests":
+            requests(load)
+            watchers(work, load.bearer)
+        else:
+            namespace("filled")
+            load.run(PATH.format("filled"), int(numbers[0]), 8, 8, True)
 
 
 main()

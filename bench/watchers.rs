@@ -2,8 +2,8 @@
 //!
 //! usage: `watchers URL CA-FILE TOKEN NAMESPACE [WATCHERS [UPDATES-PER-SECOND [SECONDS]]]`
 //!
-//! Each watcher has a connection of its own. One more connection replaces ten ConfigMaps of 1.4 KB in turn; each carries the
-//! time at which its request was sent, so that an event's age is that of the whole way: request, store, watch.
+//! Each watcher has a connection of its own. Five more replace ten ConfigMaps of 1.4 KB in turn; each carries the time at which
+//! its request was sent, so that an event's age is that of the whole way: request, store, watch.
 #![allow(clippy::print_stdout, reason = "a program that prints figures")]
 
 use std::error::Error;
@@ -20,18 +20,22 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// ConfigMaps that are replaced in turn.
+/// ConfigMaps that are replaced in turn, and who replaces them.
 const OBJECTS: u64 = 10;
+const WRITERS: u64 = 5;
 /// What stands before the time in an event, and how many digits follow.
 const MARK: &[u8] = b"\"sent\":\"";
 const DIGITS: usize = 20;
 /// Ages are counted in milliseconds; the last counter has all that are older.
 const AGES: usize = 10_000;
+/// What has been sent has arrived by then.
+const SETTLE: Duration = Duration::from_secs(1);
 
 struct Target {
     host: String,
@@ -42,11 +46,23 @@ struct Target {
 }
 
 struct Counts {
+    /// Watchers that have begun.
+    ready: AtomicU64,
     events: AtomicU64,
     ages: Vec<AtomicU64>,
 }
 
 impl Counts {
+    fn new() -> Counts {
+        let ages = (0..=AGES).map(|_| AtomicU64::new(0)).collect();
+        Counts { ready: AtomicU64::new(0), events: AtomicU64::new(0), ages }
+    }
+
+    fn clear(&self) {
+        self.events.store(0, Relaxed);
+        self.ages.iter().for_each(|count| count.store(0, Relaxed));
+    }
+
     fn add(&self, age: Duration) {
         self.events.fetch_add(1, Relaxed);
         let age = usize::try_from(age.as_millis()).unwrap_or(AGES).min(AGES);
@@ -102,34 +118,63 @@ impl Target {
         if code.is_success() { Ok(()) } else { Err(String::from_utf8_lossy(&text).into()) }
     }
 
-    /// Counts the events of one watch until `until`.
-    async fn watch(self: Arc<Self>, counts: Arc<Counts>, until: Instant) -> Result<(), Failure> {
+    /// One writer's part of the updates, each at its time.
+    async fn replace_all(
+        self: Arc<Self>,
+        begun: Instant,
+        rate: u64,
+        numbers: impl Iterator<Item = u64>,
+    ) -> Result<(), Failure> {
         let mut sender = self.connect().await?;
-        let request = self.request(Method::GET, "?watch=1&resourceVersion=0", String::new())?;
-        let mut body: Incoming = sender.send_request(request).await?.into_body();
-        let mut kept: Vec<u8> = Vec::new();
-        while let Ok(Some(frame)) = tokio::time::timeout_at(until, body.frame()).await {
-            let Ok(data) = frame?.into_data() else { continue };
-            kept.extend_from_slice(&data);
-            let rest = self.count(&kept, &counts);
-            kept.drain(..rest);
+        for number in numbers {
+            tokio::time::sleep_until(begun + Duration::from_micros(number * 1_000_000 / rate)).await;
+            self.replace(&mut sender, OBJECTS + number).await?;
         }
         Ok(())
     }
 
-    /// Counts whole marks and tells where looking for further ones has to begin.
-    fn count(&self, bytes: &[u8], counts: &Counts) -> usize {
-        let now = self.began.elapsed();
-        let mut from = 0;
-        for quote in memchr::memmem::find_iter(bytes, MARK) {
-            let Some(digits) = bytes.get(quote + MARK.len()..quote + MARK.len() + DIGITS) else { return quote };
-            from = quote + MARK.len() + DIGITS;
-            let sent = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-            if let Some(sent) = sent {
-                counts.add(now.saturating_sub(Duration::from_nanos(sent)));
+    /// Counts the events of one watch until the end is announced.
+    async fn watch(self: Arc<Self>, counts: Arc<Counts>, mut end: watch::Receiver<bool>) -> Result<(), Failure> {
+        let mut sender = self.connect().await?;
+        let request = self.request(Method::GET, "?watch=1&resourceVersion=0", String::new())?;
+        let mut body: Incoming = sender.send_request(request).await?.into_body();
+        counts.ready.fetch_add(1, Relaxed);
+        let mut rest: Vec<u8> = Vec::new();
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame.ok_or("a watch was ended by the server")??,
+                _ = end.changed() => return Ok(()),
+            };
+            if let Ok(data) = frame.into_data() {
+                self.count(&mut rest, &data, &counts);
             }
         }
-        from.max(bytes.len().saturating_sub(MARK.len()))
+    }
+
+    /// Counts the marks in a piece. `rest` is the end of the pieces before, as long as a mark with its time may be.
+    fn count(&self, rest: &mut Vec<u8>, data: &[u8], counts: &Counts) {
+        let now = self.began.elapsed();
+        let span = MARK.len() + DIGITS;
+        // A mark that lies across both pieces is found here, all others are whole in one of them.
+        rest.extend_from_slice(&data[..data.len().min(span - 1)]);
+        count_marks(rest, now, counts);
+        if data.len() >= span {
+            count_marks(data, now, counts);
+            rest.extend_from_slice(&data[data.len() - (span - 1)..]);
+        }
+        let passed = rest.len().saturating_sub(span - 1);
+        rest.drain(..passed);
+    }
+}
+
+/// Counts the marks that are whole.
+fn count_marks(bytes: &[u8], now: Duration, counts: &Counts) {
+    for mark in memchr::memmem::find_iter(bytes, MARK) {
+        let digits = bytes.get(mark + MARK.len()..mark + MARK.len() + DIGITS);
+        let sent = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        if let Some(sent) = sent {
+            counts.add(now.saturating_sub(Duration::from_nanos(sent)));
+        }
     }
 }
 
@@ -157,35 +202,39 @@ async fn main() -> Result<(), Failure> {
     let host = url.trim_start_matches("https://").to_owned();
     let (token, namespace) = (token.clone(), namespace.clone());
     let target = Arc::new(Target { host, token, namespace, tls: tls(ca_file)?, began: Instant::now() });
-    let ages = (0..=AGES).map(|_| AtomicU64::new(0)).collect();
-    let counts = Arc::new(Counts { events: AtomicU64::new(0), ages });
-
+    let counts = Arc::new(Counts::new());
     let mut writer = target.connect().await?;
     for number in 0..OBJECTS {
         target.replace(&mut writer, number).await?;
     }
-    // Connecting takes the machine a while; the updates begin when all watch.
-    let settle = Duration::from_millis(watchers * 5);
-    let until = target.began + settle + Duration::from_secs(seconds + 2);
+    let (end, ended) = watch::channel(false);
     let mut watches = tokio::task::JoinSet::new();
     for _ in 0..watchers {
-        watches.spawn(Arc::clone(&target).watch(Arc::clone(&counts), until));
+        watches.spawn(Arc::clone(&target).watch(Arc::clone(&counts), ended.clone()));
     }
-    tokio::time::sleep_until(target.began + settle).await;
-    counts.events.store(0, Relaxed);
-    counts.ages.iter().for_each(|count| count.store(0, Relaxed));
+    while counts.ready.load(Relaxed) < watchers {
+        tokio::time::sleep(SETTLE).await;
+    }
+    tokio::time::sleep(SETTLE).await;
+    counts.clear();
     let begun = Instant::now();
     let updates = rate * seconds;
-    for number in 0..updates {
-        tokio::time::sleep_until(begun + Duration::from_micros(number * 1_000_000 / rate)).await;
-        target.replace(&mut writer, OBJECTS + number).await?;
+    let mut writers = tokio::task::JoinSet::new();
+    for first in 0..WRITERS {
+        let numbers = (first..updates).step_by(WRITERS as usize);
+        writers.spawn(Arc::clone(&target).replace_all(begun, rate, numbers));
+    }
+    while let Some(written) = writers.join_next().await {
+        written??;
     }
     let took = begun.elapsed().as_secs_f64();
+    tokio::time::sleep(SETTLE).await;
+    end.send(true)?;
     while let Some(ended) = watches.join_next().await {
         ended??;
     }
     let (events, wanted) = (counts.events.load(Relaxed), watchers * updates);
-    println!("{} of {wanted} events, {:.0} updates/s", events, updates as f64 / took);
+    println!("{events} of {wanted} events, {:.0} updates/s", updates as f64 / took);
     println!("age on arrival: p50 {} ms, p99 {} ms", counts.age(0.5), counts.age(0.99));
     Ok(())
 }

@@ -7,8 +7,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// So much is gathered at most, bytes; longer pieces are passed on as they are.
-const PIECE: usize = 64 * 1024;
+/// So much is gathered at most, bytes.
+const GATHERED_MAX: usize = 64 * 1024;
+/// Pieces from this size on are not copied but passed on as they are.
+const LONG: usize = 8 * 1024;
 
 /// A stream that, before it writes, lets the other tasks run that are ready: on HTTP/2 these are often further answers for
 /// the same peer. One record and one write for all of them cost little more than for one.
@@ -53,18 +55,31 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.waiting.len() + bytes.len() > PIECE {
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        if length >= LONG || self.waiting.len() + length > GATHERED_MAX {
             ready!(self.poll_drain(context))?;
         }
-        if bytes.len() >= PIECE {
-            return Pin::new(&mut self.stream).poll_write(context, bytes);
+        if length >= LONG {
+            return Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         }
-        self.waiting.extend_from_slice(bytes);
-        Poll::Ready(Ok(bytes.len()))
+        pieces.iter().for_each(|piece| self.waiting.extend_from_slice(piece));
+        Poll::Ready(Ok(length))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

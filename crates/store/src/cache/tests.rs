@@ -292,3 +292,20 @@ async fn a_thousand_watchers_each_see_every_change() {
         start.elapsed()
     );
 }
+
+#[tokio::test]
+async fn only_a_crowd_rests_between_changes() {
+    let store = memory();
+    let cache = cache(&store).await;
+    let mut watch = cache.watch(PODS, 1).await.unwrap();
+    write(&store, "ns/a", 1).await;
+    soon(watch.next()).await.unwrap();
+    assert_eq!(watch.rests_until(), None);
+    let crowd: Vec<_> = join_all((0..1_000).map(|_| cache.watch(PODS, 1))).await;
+    let rest = watch.rests_until().unwrap();
+    write(&store, "ns/a", 2).await;
+    soon(watch.next()).await.unwrap();
+    assert!(tokio::time::Instant::now() >= rest, "it was brought before the rest was over");
+    drop(crowd);
+    assert_eq!(watch.rests_until(), None);
+}

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::channel::{Place, Subscription, Taken};
@@ -18,6 +20,12 @@ use crate::types::Event;
 const CATCH_UP_EVENTS_MAX: usize = 10_000;
 /// Changes taken from the shared queue at a time.
 const BATCH: usize = 128;
+/// Bringing a change to one more watcher takes about so much of a processor, whatever else the change brings with it. Watchers
+/// of a scope rest so long for each that there is: what comes meanwhile is brought to them together.
+const REST_PER_WATCHER: Duration = Duration::from_micros(50);
+/// Rests shorter than this are left out, and none is longer than that.
+const REST_MIN: Duration = Duration::from_millis(2);
+const REST_MAX: Duration = Duration::from_millis(50);
 
 /// A watch cannot start where it was asked to: the events in between are gone. The API's answer is 410.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +57,8 @@ pub struct CacheWatch<M> {
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The revision of the last change handed out.
     after: u64,
+    /// When changes were last taken from the queue.
+    taken: Option<Instant>,
 }
 
 impl<M> CacheWatch<M> {
@@ -60,7 +70,7 @@ impl<M> CacheWatch<M> {
     ) -> CacheWatch<M> {
         let Subscription { backlog, place } = subscription;
         let cancelled = Box::pin(token.clone().cancelled_owned());
-        CacheWatch { backlog: backlog.into(), place, feed, cancelled, after }
+        CacheWatch { backlog: backlog.into(), place, feed, cancelled, after, taken: None }
     }
 
     /// Puts older changes before what is already waiting.
@@ -141,6 +151,7 @@ impl<M> CacheWatch<M> {
             match self.place.channel.take(self.place.next, BATCH) {
                 Taken::Changes(changes) => {
                     self.place.next += changes.len() as u64;
+                    self.taken = Some(Instant::now());
                     self.backlog.extend(changes);
                 }
                 Taken::Nothing => return Ok(None),
@@ -152,6 +163,12 @@ impl<M> CacheWatch<M> {
 
     /// Waits until the queue may have more.
     async fn wait(&mut self) -> Result<(), WatchEnd> {
+        if let Some(until) = self.rests_until().filter(|until| *until > Instant::now()) {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = self.cancelled.as_mut() => return Err(WatchEnd::Closed),
+            }
+        }
         let channel = Arc::clone(&self.place.channel);
         let mut woken = pin!(channel.wake.notified());
         // Registered before looking once more, so that a change in between is not slept through.
@@ -163,6 +180,15 @@ impl<M> CacheWatch<M> {
             () = woken => Ok(()),
             () = self.cancelled.as_mut() => Err(WatchEnd::Closed),
         }
+    }
+}
+
+impl<M> CacheWatch<M> {
+    /// Until when a watcher that shares its scope with many others takes nothing more.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        let watchers = u32::try_from(Arc::strong_count(&self.place.channel)).unwrap_or(u32::MAX);
+        let rest = REST_PER_WATCHER.saturating_mul(watchers).min(REST_MAX);
+        self.taken.filter(|_| rest >= REST_MIN).map(|taken| taken + rest)
     }
 }
 

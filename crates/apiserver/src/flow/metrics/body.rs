@@ -63,7 +63,7 @@ impl Drop for Counted {
 /// Events in a piece of a watch: lines of JSON, or protobuf with lengths in front.
 fn events(mut bytes: &[u8]) -> u64 {
     if bytes.first() == Some(&b'{') {
-        return bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        return memchr::memchr_iter(b'\n', bytes).count() as u64;
     }
     let mut count = 0;
     while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
