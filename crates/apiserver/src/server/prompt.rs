@@ -23,3 +23,36 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[test]
+    fn what_need_not_wait_is_done_at_once() {
+        let done = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&done);
+        // There is no runtime here that a task could run on.
+        Prompt.execute(async move {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_has_to_wait_goes_on_by_itself() {
+        let (answer, wanted) = oneshot::channel::<u8>();
+        let (told, heard) = oneshot::channel();
+        Prompt.execute(async move {
+            let number = wanted.await.unwrap();
+            told.send(number + 1).unwrap();
+        });
+        answer.send(1).unwrap();
+        assert_eq!(heard.await.unwrap(), 2);
+    }
+}
