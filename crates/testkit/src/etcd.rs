@@ -1,8 +1,9 @@
-//! A real etcd (Debian's `etcd-server`) on the loopback interface.
+//! A real etcd on the loopback interface: Debian's `etcd-server`, or the one that [`PROGRAM`] names.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -10,16 +11,20 @@ use tempfile::TempDir;
 
 use crate::until;
 
+/// This variable may name another program than Debian's.
+pub const PROGRAM: &str = "KNARR_TEST_ETCD";
 const LIMIT: Duration = Duration::from_secs(60);
 /// Another program may take the port between the choice and the start.
 const TRIES: u32 = 5;
 
-/// A running etcd of one member, with a directory of its own. Ends when dropped.
+/// A running etcd, the only member of its cluster or one of several. Ends when dropped.
 pub struct Etcd {
     child: Child,
-    directory: TempDir,
+    /// Of the cluster: each member has a directory and a log below.
+    directory: Arc<TempDir>,
     port: u16,
     scheme: &'static str,
+    name: String,
     arguments: Vec<String>,
 }
 
@@ -37,19 +42,45 @@ impl Etcd {
     /// # Errors
     /// When `etcd` is not installed or does not start.
     pub fn start_with(scheme: &'static str, arguments: &[&str]) -> anyhow::Result<Self> {
-        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Self::members(1, scheme, arguments)?.pop().context("one member")
+    }
+
+    /// Starts a cluster of so many members.
+    ///
+    /// # Errors
+    /// When `etcd` is not installed or does not start.
+    pub fn start_cluster(members: usize) -> anyhow::Result<Vec<Self>> {
+        Self::members(members, "http", &[])
+    }
+
+    fn members(count: usize, scheme: &'static str, arguments: &[&str]) -> anyhow::Result<Vec<Self>> {
+        let names: Vec<String> = (0..count).map(|number| format!("m{number}")).collect();
+        // Members find each other by sockets in the directory, which need no ports.
+        let cluster: Vec<String> = names.iter().map(|name| format!("{name}=unix://{name}:1")).collect();
+        let mut arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        arguments.extend(["--initial-cluster".to_owned(), cluster.join(",")]);
         let mut last = None;
         for _ in 0..TRIES {
-            let directory = directory()?;
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-            let child = spawn(directory.path(), port, scheme, &arguments)?;
-            let mut etcd = Self { child, directory, port, scheme, arguments: arguments.clone() };
-            match etcd.wait() {
-                Ok(()) => return Ok(etcd),
+            let directory = Arc::new(directory()?);
+            let start = |name: &String| Self::spawn(directory.clone(), scheme, name, &arguments);
+            let mut members = names.iter().map(start).collect::<anyhow::Result<Vec<_>>>()?;
+            match members.iter_mut().try_for_each(Self::wait) {
+                Ok(()) => return Ok(members),
                 Err(error) => last = Some(error),
             }
         }
         bail!("etcd does not start: {:#}", last.context("no try")?)
+    }
+
+    fn spawn(
+        directory: Arc<TempDir>,
+        scheme: &'static str,
+        name: &str,
+        arguments: &[String],
+    ) -> anyhow::Result<Self> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let child = spawn(directory.path(), name, port, scheme, arguments)?;
+        Ok(Self { child, directory, port, scheme, name: name.to_owned(), arguments: arguments.to_vec() })
     }
 
     /// Port for clients, on 127.0.0.1.
@@ -79,14 +110,15 @@ impl Etcd {
     /// # Errors
     /// When it does not start.
     pub fn restart(&mut self) -> anyhow::Result<()> {
-        self.child = spawn(self.directory.path(), self.port, self.scheme, &self.arguments)?;
+        self.child = spawn(self.directory.path(), &self.name, self.port, self.scheme, &self.arguments)?;
         self.wait()
     }
 
     fn wait(&mut self) -> anyhow::Result<()> {
         until("etcd", LIMIT, || {
             if let Some(status) = self.child.try_wait()? {
-                let said = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+                let log = self.directory.path().join(&self.name).with_extension("log");
+                let said = std::fs::read_to_string(log).unwrap_or_default();
                 // Not worth waiting any longer.
                 return Ok(Some(Err(anyhow::anyhow!("etcd ended ({status}): {said}"))));
             }
@@ -102,14 +134,20 @@ fn directory() -> anyhow::Result<TempDir> {
     made.context("failed to make a directory for etcd")
 }
 
-fn spawn(directory: &Path, port: u16, scheme: &str, arguments: &[String]) -> anyhow::Result<Child> {
+fn spawn(
+    directory: &Path,
+    name: &str,
+    port: u16,
+    scheme: &str,
+    arguments: &[String],
+) -> anyhow::Result<Child> {
     let url = format!("{scheme}://127.0.0.1:{port}");
-    let log = std::fs::File::create(directory.join("log"))?;
-    Command::new("etcd")
+    let peer = format!("unix://{name}:1");
+    let log = std::fs::File::create(directory.join(name).with_extension("log"))?;
+    Command::new(std::env::var_os(PROGRAM).unwrap_or_else(|| "etcd".into()))
         .current_dir(directory)
-        // Peers are none; a socket in the directory needs no port.
-        .args(["--name", "test", "--data-dir", "data", "--listen-peer-urls", "unix://peer:1"])
-        .args(["--initial-advertise-peer-urls", "unix://peer:1", "--initial-cluster", "test=unix://peer:1"])
+        .args(["--name", name, "--data-dir", &format!("{name}.data"), "--listen-peer-urls", &peer])
+        .args(["--initial-advertise-peer-urls", &peer])
         // Makes it a cluster of its own.
         .arg("--initial-cluster-token")
         .arg(directory)

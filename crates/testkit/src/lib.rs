@@ -12,7 +12,7 @@ mod registry;
 mod wait;
 
 pub use cluster::Cluster;
-pub use etcd::Etcd;
+pub use etcd::{Etcd, PROGRAM as ETCD};
 pub use host::{Host, Left};
 pub use http::{Response, get, request};
 pub use image::{Image, busybox};

@@ -140,6 +140,12 @@ impl Client {
         opened.inspect_err(|_| self.transport.avoid(connection.member))
     }
 
+    /// A connection that no other call uses.
+    #[cfg(test)]
+    pub async fn dedicated(&self) -> Result<Connection, String> {
+        self.transport.connect().await
+    }
+
     async fn connection(&self) -> Result<Connection, RpcError> {
         let mut present = self.connection.lock().await;
         if let Some(connection) = present.as_ref().filter(|connection| !connection.sender.is_closed()) {

@@ -21,7 +21,9 @@ const MESSAGE_BYTES_MAX: usize = 256 << 20;
 pub(super) mod code {
     pub const OK: u32 = 0;
     pub const UNKNOWN: u32 = 2;
+    pub const PERMISSION_DENIED: u32 = 7;
     pub const UNAVAILABLE: u32 = 14;
+    pub const UNAUTHENTICATED: u32 = 16;
 }
 
 /// Why a call has no answer.

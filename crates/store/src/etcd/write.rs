@@ -7,7 +7,7 @@ use crate::types::KEY_MAX;
 use crate::types::{Draft, Entry, Expect, Write};
 
 use super::client::Repeat;
-use super::grpc::RpcError;
+use super::grpc::{RpcError, code};
 use super::wire::{
     Compare, DeleteRangeRequest, Op, PutRequest, RangeRequest, TxnRequest, TxnResponse, signed, unsigned,
 };
@@ -94,13 +94,18 @@ fn failed(error: RpcError, size: usize) -> WriteError {
         RpcError::NotSent(reason) => WriteError::Unreachable(reason),
         RpcError::Lost(reason) => WriteError::Unknown(reason),
         RpcError::Closed => WriteError::Closed,
-        RpcError::Refused { message, .. } => refused(message, size),
+        RpcError::Refused { code, message } => refused(code, message, size),
     }
 }
 
-/// etcd's words tell more than its codes.
-fn refused(message: String, size: usize) -> WriteError {
+/// etcd's words tell more than most of its codes.
+fn refused(code: u32, message: String, size: usize) -> WriteError {
     let says = |words: &str| message.contains(words);
+    // Who asks is looked at before anything is done. Nobody at all is another code's.
+    let denied = matches!(code, code::PERMISSION_DENIED | code::UNAUTHENTICATED);
+    if denied || says("user name is empty") {
+        return WriteError::Unreachable(message);
+    }
     if says("request is too large") || says("message larger than max") {
         return WriteError::TooLarge { size, max: OBJECT_BYTES_MAX };
     }
@@ -117,7 +122,8 @@ mod tests {
 
     #[test]
     fn refusals_are_told_apart() {
-        let kind = |message: &str| match refused(message.to_owned(), 7) {
+        let kind = |message: &str| match refused(code::UNKNOWN, message.to_owned(), 7) {
+            WriteError::Unreachable(_) => "not done",
             WriteError::TooLarge { size: 7, .. } => "too large",
             WriteError::Full(_) => "full",
             WriteError::Unknown(_) => "unknown",
@@ -128,5 +134,8 @@ mod tests {
         assert_eq!(kind("etcdserver: mvcc: database space exceeded"), "full");
         assert_eq!(kind("etcdserver: request timed out"), "unknown");
         assert_eq!(kind("etcdserver: leader changed"), "unknown");
+        assert_eq!(kind("etcdserver: user name is empty"), "not done");
+        let denied = refused(code::PERMISSION_DENIED, "etcdserver: permission denied".to_owned(), 7);
+        assert_eq!(denied.to_string(), "the store cannot be reached: etcdserver: permission denied");
     }
 }
