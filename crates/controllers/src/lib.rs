@@ -6,7 +6,7 @@
 //! | group | controllers |
 //! |---|---|
 //! | `workload` | Deployment, ReplicaSet and ReplicationController |
-//! | `service` | EndpointSlice, Endpoints |
+//! | `service` | EndpointSlice, Endpoints, ServiceCIDR |
 //! | `identity` | service accounts, root CA publisher, cluster role aggregation |
 //! | `lifecycle` | namespaces, garbage collection, node lifecycle, pod garbage collection |
 

@@ -1,7 +1,8 @@
-//! Controllers that say where a Service's pods are.
+//! Controllers that say where a Service's pods are, and the one of the ranges Services have addresses from.
 
 mod endpoint_slice;
 mod endpoints;
+mod service_cidrs;
 mod targets;
 
 use crate::context::Context;
@@ -11,6 +12,7 @@ use client::{Change, ChangeKind, Informer, WorkQueue};
 pub(crate) fn start(context: &Context) {
     endpoint_slice::start(context);
     endpoints::start(context);
+    service_cidrs::start(context);
 }
 
 /// Adds every Service that selects the pod now or did before, when the change matters to endpoints.
