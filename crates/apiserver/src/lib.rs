@@ -75,8 +75,12 @@ pub struct KubeletTls {
 /// What the API server must know before it starts.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where clients reach this server: becomes the endpoint of the `kubernetes` Service.
+    /// Where clients reach this server: becomes an endpoint of the `kubernetes` Service.
     pub advertise: SocketAddr,
+    /// Name of the machine, for its Lease and its events.
+    pub hostname: String,
+    /// Whether no other server works on the store: then what others have left there is old.
+    pub alone: bool,
     /// Range of cluster IPs, CIDR notation.
     pub service_cidr: String,
     /// Range of node ports.
@@ -144,6 +148,8 @@ impl ApiServer {
         let audiences = config.audiences.clone();
         let tasks = TaskTracker::new();
         tasks.spawn(registry::event_expiry::run(registry.clone(), token.clone()));
+        tasks.spawn(registry::allocator::run(registry.clone(), token.clone()));
+        tasks.spawn(registry::presence::run(registry.clone(), token.clone()));
         let chain = flow::Chain {
             authenticator: flow::Authenticator::new(signer, audiences, config.anonymous, registry.clone()),
             config,

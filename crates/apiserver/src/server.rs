@@ -229,7 +229,8 @@ impl Listening {
                 Ok::<_, Infallible>(response.map(|body| open.answer(body, own_pace)))
             }
         });
-        let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(Gather::new(stream)), service));
+        let mut served =
+            pin!(builder.serve_connection_with_upgrades(TokioIo::new(Gather::new(stream)), service));
         let mut draining = false;
         let mut looks = tokio::time::interval(self.patience.period());
         let mut last_call = None;

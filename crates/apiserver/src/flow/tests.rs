@@ -18,6 +18,8 @@ pub(crate) const TOKEN_KEY: &str = include_str!("../../../auth/src/token/test-ke
 pub(crate) fn config() -> Config {
     Config {
         advertise: "10.0.0.1:6443".parse().unwrap(),
+        hostname: "host".into(),
+        alone: true,
         service_cidr: "10.43.0.0/16".into(),
         node_ports: 30000..=32767,
         cluster_dns: "10.43.0.10".into(),

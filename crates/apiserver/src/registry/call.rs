@@ -92,13 +92,13 @@ impl<'a> Call<'a> {
         &self,
         key: &str,
         expect: Expect,
-        mut object: Value,
+        object: &mut Value,
         options: &WriteOptions,
     ) -> Result<Entry, Refused> {
-        match self.put(key, expect, &object).await {
+        match self.put(key, expect, object).await {
             Err(Refused::Status(status)) if status.message == TOO_LARGE && !options.keeps_managed_fields => {
-                machinery::meta::remove(&mut object, "managedFields");
-                self.put(key, expect, &object).await
+                machinery::meta::remove(object, "managedFields");
+                self.put(key, expect, object).await
             }
             written => written,
         }
@@ -126,6 +126,11 @@ pub(super) enum Refused {
     Conflict(Option<Entry>),
     /// Anything else.
     Status(Status),
+}
+
+/// Whether the write may have been done nevertheless.
+pub(super) fn is_open(refused: &Refused) -> bool {
+    matches!(refused, Refused::Status(status) if status.code >= 500 && status.message != TOO_LARGE)
 }
 
 impl From<Status> for Refused {
@@ -165,7 +170,7 @@ pub(super) fn draft(object: &Value) -> Result<Draft, Status> {
     Ok(Draft { bytes: bytes.into(), revision_at })
 }
 
-fn refused(error: WriteError) -> Refused {
+pub(super) fn refused(error: WriteError) -> Refused {
     Refused::Status(match error {
         WriteError::Conflict { current } => return Refused::Conflict(current),
         WriteError::TooLarge { .. } => too_large(),

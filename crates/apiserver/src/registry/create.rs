@@ -10,7 +10,7 @@ use store::{Entry, Expect};
 
 use super::admission::{self, Operation};
 use super::body::Body;
-use super::call::{Call, Refused};
+use super::call::{Call, Refused, is_open};
 use super::metadata;
 use super::options::WriteOptions;
 use super::seam::Answer;
@@ -119,25 +119,41 @@ impl Call<'_> {
         self.fill_metadata(&mut object);
         strategy.prepare_for_create(&mut object);
         strategy.admit(&context, &mut object, None).await?;
-        let mut errors = metadata::validate(&self.handle, &object);
-        errors.extend(strategy.validate(&object));
-        errors.extend(strategy.validate_create(&object));
-        if !errors.is_empty() {
-            return Err(self.handle.invalid(meta::name(&object), errors));
+        if let Err(status) = self.check_new(&object, options, warnings).await {
+            if !options.dry_run {
+                strategy.release(&context, &object, None).await;
+            }
+            return Err(status);
         }
-        for warning in strategy.warnings(&object) {
+        Ok(object)
+    }
+
+    /// All that may still refuse an object which has everything.
+    async fn check_new(
+        &self,
+        object: &Value,
+        options: &WriteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Status> {
+        let strategy = self.strategy();
+        let mut errors = metadata::validate(&self.handle, object);
+        errors.extend(strategy.validate(object));
+        errors.extend(strategy.validate_create(object));
+        if !errors.is_empty() {
+            return Err(self.handle.invalid(meta::name(object), errors));
+        }
+        for warning in strategy.warnings(object) {
             if !warnings.contains(&warning) {
                 warnings.push(warning);
             }
         }
-        let name = meta::name(&object).to_owned();
-        admission::validate(&self.context(Operation::Create, &name, options.dry_run), &object, None).await?;
-        Ok(object)
+        let context = self.context(Operation::Create, meta::name(object), options.dry_run);
+        admission::validate(&context, object, None).await
     }
 
     async fn store_new(
         &self,
-        object: Value,
+        mut object: Value,
         name: &str,
         options: &WriteOptions,
     ) -> Result<Result<Written, Entry>, Status> {
@@ -148,11 +164,13 @@ impl Call<'_> {
                 None => Ok(Written::DryRun(object)),
             });
         }
-        match self.put_within(&key, Expect::Absent, object.clone(), options).await {
+        match self.put_within(&key, Expect::Absent, &mut object, options).await {
             Ok(entry) => Ok(Ok(Written::Stored(entry))),
             Err(refused) => {
-                let context = self.context(Operation::Create, name, false);
-                self.strategy().after_delete(&context, &object).await;
+                if !is_open(&refused) {
+                    let context = self.context(Operation::Create, name, false);
+                    self.strategy().release(&context, &object, None).await;
+                }
                 match refused {
                     Refused::Conflict(Some(existing)) => Ok(Err(existing)),
                     Refused::Conflict(None) => Err(self.handle.already_exists(name)),

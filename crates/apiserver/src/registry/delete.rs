@@ -180,7 +180,7 @@ impl Call<'_> {
             match self.delete_step(&key, &entry, object, options).await {
                 Ok(outcome) => {
                     if let (Outcome::Deleted(object), false) = (&outcome, options.dry_run) {
-                        self.strategy().after_delete(&context, object).await;
+                        self.strategy().release(&context, object, None).await;
                     }
                     return Ok(outcome);
                 }

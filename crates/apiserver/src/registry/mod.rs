@@ -9,7 +9,7 @@
 //! validate → validating admission → store. Reads are answered from the watch cache with the stored bytes.
 
 pub mod admission;
-pub mod allocator;
+pub(crate) mod allocator;
 mod answer;
 mod apply;
 mod binding;
@@ -30,8 +30,11 @@ mod list;
 mod meta;
 mod metadata;
 mod options;
+mod own;
 mod patch;
+pub(crate) mod presence;
 mod read;
+mod record;
 mod scale;
 mod seam;
 pub mod strategy;

@@ -80,7 +80,7 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// Allocates or looks up what the object needs from outside itself (cluster IPs, node ports): the kind's share of
     /// upstream's built-in admission. Runs after [`Strategy::prepare_for_create`] or [`Strategy::prepare_for_update`], before
-    /// validation; not for subresources. `old` is `None` on create. Must have no lasting effect when `context.dry_run`.
+    /// validation; not for subresources. `old` is `None` on create. Must have no lasting effect when `context.dry_run`, or when it fails.
     async fn admit(
         &self,
         _context: &AdmissionContext<'_>,
@@ -90,8 +90,10 @@ pub trait Strategy: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Called after the object has left the store, or could not enter it, to release what [`Strategy::admit`] allocated.
-    async fn after_delete(&self, _context: &AdmissionContext<'_>, _object: &Value) {}
+    /// Gives back what [`Strategy::admit`] allocated for `gone` and `kept` does not have: after an object has left the store or
+    /// could not enter it (nothing is kept), has been changed (`gone` is the state before), or could not be changed (`kept` is).
+    /// Never called for a dry run.
+    async fn release(&self, _context: &AdmissionContext<'_>, _gone: &Value, _kept: Option<&Value>) {}
 
     /// Whether `metadata.generation` grows with this update; the generic answer is "when anything but metadata and status changed".
     fn changes_generation(&self, object: &Value, old: &Value) -> bool {

@@ -1,6 +1,7 @@
 //! The engine driven in-process, over a store in memory and over etcd.
 
 mod admission;
+mod allocation;
 mod deletion;
 mod golden;
 pub(super) mod harness;

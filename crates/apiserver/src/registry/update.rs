@@ -7,11 +7,11 @@ use machinery::text::go_quote;
 use serde_json::Value;
 use store::{Entry, Expect};
 
-use super::admission::{self, Operation};
+use super::admission::{self, AdmissionContext, Operation};
 use super::answer;
 use super::apply::differ_in_time_only;
 use super::body::Body;
-use super::call::{Call, Refused, draft};
+use super::call::{Call, Refused, draft, is_open};
 use super::create::Written;
 use super::metadata;
 use super::options::WriteOptions;
@@ -106,8 +106,10 @@ impl Call<'_> {
             let object = (change.produce)(&old)?;
             self.check_uid(&object, &old, &key)?;
             self.check_version(&object, &entry)?;
-            let object = self.prepare_changed(object, &old, change.options, warnings).await?;
-            match self.store_changed(&key, &entry, object, change.options).await {
+            let mut object = self.prepare_changed(object, &old, change.options, warnings).await?;
+            let stored = self.store_changed(&key, &entry, &mut object, change.options).await;
+            self.settle_allocated(&object, &old, &stored, change.options).await;
+            match stored {
                 Ok(written) => return Ok(written),
                 Err(Refused::Conflict(Some(current))) => entry = current,
                 Err(Refused::Conflict(None)) => return Err(self.handle.not_found(name)),
@@ -171,20 +173,60 @@ impl Call<'_> {
             strategy.admit(&context, &mut object, Some(old)).await?;
         }
         self.settle_generation(&mut object, old);
-        let mut errors = metadata::validate_update(&object, old);
-        errors.extend(metadata::validate(&self.handle, &object));
-        errors.extend(self.validate_changed(&object, old));
-        if !errors.is_empty() {
-            return Err(self.handle.invalid(&name, errors));
+        if let Err(status) = self.check_changed(&context, &object, old, warnings).await {
+            if self.allocates(options) {
+                strategy.release(&context, &object, Some(old)).await;
+            }
+            return Err(status);
         }
-        for warning in strategy.update_warnings(&self.request.info.subresource, &object, old) {
+        forget_mere_times(&mut object, old);
+        Ok(object)
+    }
+
+    /// All that may still refuse an object which has everything.
+    async fn check_changed(
+        &self,
+        context: &AdmissionContext<'_>,
+        object: &Value,
+        old: &Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Status> {
+        let mut errors = metadata::validate_update(object, old);
+        errors.extend(metadata::validate(&self.handle, object));
+        errors.extend(self.validate_changed(object, old));
+        if !errors.is_empty() {
+            return Err(self.handle.invalid(context.name, errors));
+        }
+        for warning in self.strategy().update_warnings(&self.request.info.subresource, object, old) {
             if !warnings.contains(&warning) {
                 warnings.push(warning);
             }
         }
-        admission::validate(&context, &object, Some(old)).await?;
-        forget_mere_times(&mut object, old);
-        Ok(object)
+        admission::validate(context, object, Some(old)).await
+    }
+
+    /// Whether a write may have taken something outside the object.
+    fn allocates(&self, options: &WriteOptions) -> bool {
+        self.request.info.subresource.is_empty() && !options.dry_run
+    }
+
+    /// Gives back what the old state had and the new one has not; the other way round when nothing was stored.
+    async fn settle_allocated(
+        &self,
+        object: &Value,
+        old: &Value,
+        stored: &Result<Written, Refused>,
+        options: &WriteOptions,
+    ) {
+        if !self.allocates(options) {
+            return;
+        }
+        let context = self.context(Operation::Update, meta::name(old), false);
+        match stored {
+            Ok(_) => self.strategy().release(&context, old, Some(object)).await,
+            Err(refused) if is_open(refused) => {}
+            Err(_) => self.strategy().release(&context, object, Some(old)).await,
+        }
     }
 
     fn validate_changed(&self, object: &Value, old: &Value) -> machinery::field::Errors {
@@ -244,20 +286,20 @@ impl Call<'_> {
         &self,
         key: &str,
         entry: &Entry,
-        object: Value,
+        object: &mut Value,
         options: &WriteOptions,
     ) -> Result<Written, Refused> {
-        if self.is_finished(&object) {
+        if self.is_finished(object) {
             if options.dry_run {
-                return Ok(Written::DryRun(object));
+                return Ok(Written::DryRun(object.clone()));
             }
-            return self.remove_finished(key, entry, object).await;
+            return self.remove_finished(key, entry, object.clone()).await;
         }
-        if draft(&object)? == entry.draft() {
+        if draft(object)? == entry.draft() {
             return Ok(Written::Stored(entry.clone()));
         }
         if options.dry_run {
-            return Ok(Written::DryRun(object));
+            return Ok(Written::DryRun(object.clone()));
         }
         self.put_within(key, Expect::Revision(entry.revision), object, options).await.map(Written::Stored)
     }
@@ -273,7 +315,7 @@ impl Call<'_> {
         // What is deleted is the changed object, as its last event shows it.
         let removed = self.remove(key, Expect::Revision(entry.revision)).await?;
         let context = self.context(Operation::Delete, meta::name(&object), false);
-        self.strategy().after_delete(&context, &object).await;
+        self.strategy().release(&context, &object, None).await;
         let mut object = object;
         meta::set_resource_version(&mut object, &removed.revision.to_string());
         Ok(Written::DryRun(object))

@@ -25,6 +25,8 @@ pub(super) struct Place {
     pub bind: IpAddr,
     /// Address it is known by.
     pub advertise: IpAddr,
+    /// Whether other servers may work on the same store.
+    pub shared: bool,
 }
 
 /// A control plane in this process.
@@ -58,7 +60,7 @@ impl ControlPlane {
         let port = listener.local_addr()?.port();
         let advertise = SocketAddr::new(place.advertise, port);
         let server_token = CancellationToken::new();
-        let config = server_config(settings, &pki, advertise)?;
+        let config = server_config(settings, &pki, advertise, !place.shared)?;
         let server = Arc::new(ApiServer::start(config, store.clone(), server_token.clone()).await?);
         let serving = serve(&server, listener, settings, &pki, &place)?;
         let here = if place.bind.is_unspecified() { [127, 0, 0, 1].into() } else { place.bind };
@@ -160,8 +162,11 @@ struct Election {
 
 /// Unique among all processes that may ever compete.
 fn candidate() -> String {
-    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    format!("{host}_{:016x}", rand::random::<u64>())
+    format!("{}_{:016x}", hostname(), rand::random::<u64>())
+}
+
+fn hostname() -> String {
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Runs a component, after having been elected if there is an election.
@@ -177,11 +182,18 @@ async fn lead<R: Future<Output = ()>>(
     Ok(())
 }
 
-fn server_config(settings: &Settings, pki: &Pki, advertise: SocketAddr) -> anyhow::Result<apiserver::Config> {
+fn server_config(
+    settings: &Settings,
+    pki: &Pki,
+    advertise: SocketAddr,
+    alone: bool,
+) -> anyhow::Result<apiserver::Config> {
     let kubelet = pki.client("kube-apiserver-kubelet-client", Some("system:masters"))?;
     let issuer = format!("https://kubernetes.default.svc.{}", settings.cluster_domain);
     Ok(apiserver::Config {
         advertise,
+        hostname: hostname(),
+        alone,
         service_cidr: settings.service_cidr.clone(),
         node_ports: 30000..=32767,
         cluster_dns: settings.cluster_dns.to_string(),

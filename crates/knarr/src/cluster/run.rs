@@ -101,7 +101,7 @@ impl<'a> Cluster<'a> {
 
         let network = network::cni::Bridge::new(node::cni_config(paths, settings)?).await?;
         let address = node::address(settings);
-        let place = Place { bind: Ipv4Addr::UNSPECIFIED.into(), advertise: address };
+        let place = Place { bind: Ipv4Addr::UNSPECIFIED.into(), advertise: address, shared: false };
         let plane = ControlPlane::start(paths, settings, pki, store.clone(), place).await?;
         let kubeconfig = (paths.kubeconfig().display().to_string(), plane.merge_kubeconfig());
         report(Milestone::Step("API ready"));

@@ -72,7 +72,8 @@ pub(crate) fn serve(
         let store = open(paths, settings, datastore, &report).await?;
         report(ServerMilestone::Step("store".to_owned()));
         let advertise = Some(bind).filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
-        let place = Place { bind, advertise: advertise.unwrap_or_else(|| node::address(settings)) };
+        let advertise = advertise.unwrap_or_else(|| node::address(settings));
+        let place = Place { bind, advertise, shared: elect };
         let mut plane = ControlPlane::start(paths, settings, pki, store, place).await?;
         let outcome = match plane.check_authority(paths).await {
             Ok(()) => {

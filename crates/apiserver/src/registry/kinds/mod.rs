@@ -29,7 +29,7 @@ mod scheduling;
 mod shape;
 mod signers;
 mod storage;
-mod value;
+pub(crate) mod value;
 mod webhooks;
 mod workload;
 

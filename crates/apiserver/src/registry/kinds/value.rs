@@ -3,67 +3,67 @@
 use serde_json::{Map, Value};
 
 /// A string field, or "".
-pub(super) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+pub(crate) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// An integer field.
-pub(super) fn int(object: &Value, field: &str) -> Option<i64> {
+pub(crate) fn int(object: &Value, field: &str) -> Option<i64> {
     object.get(field).and_then(Value::as_i64)
 }
 
 /// A boolean field, or false.
-pub(super) fn flag(object: &Value, field: &str) -> bool {
+pub(crate) fn flag(object: &Value, field: &str) -> bool {
     object.get(field).and_then(Value::as_bool).unwrap_or_default()
 }
 
 /// A list field, or none.
-pub(super) fn list<'a>(object: &'a Value, field: &str) -> &'a [Value] {
+pub(crate) fn list<'a>(object: &'a Value, field: &str) -> &'a [Value] {
     object.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// A map field, if it is there and not empty.
-pub(super) fn map<'a>(object: &'a Value, field: &str) -> Option<&'a Map<String, Value>> {
+pub(crate) fn map<'a>(object: &'a Value, field: &str) -> Option<&'a Map<String, Value>> {
     object.get(field).and_then(Value::as_object).filter(|map| !map.is_empty())
 }
 
 /// Whether a field has a value other than null.
-pub(super) fn has(object: &Value, field: &str) -> bool {
+pub(crate) fn has(object: &Value, field: &str) -> bool {
     object.get(field).is_some_and(|value| !value.is_null())
 }
 
 /// The fields of a list of strings.
-pub(super) fn strings<'a>(object: &'a Value, field: &str) -> Vec<&'a str> {
+pub(crate) fn strings<'a>(object: &'a Value, field: &str) -> Vec<&'a str> {
     list(object, field).iter().filter_map(Value::as_str).collect()
 }
 
 /// Sets a field. A document that is no map stays as it is.
-pub(super) fn put(object: &mut Value, field: &str, value: impl Into<Value>) {
+pub(crate) fn put(object: &mut Value, field: &str, value: impl Into<Value>) {
     if let Some(map) = object.as_object_mut() {
         map.insert(field.to_owned(), value.into());
     }
 }
 
 /// Sets a field that has no value yet.
-pub(super) fn fill(object: &mut Value, field: &str, value: impl Into<Value>) {
+pub(crate) fn fill(object: &mut Value, field: &str, value: impl Into<Value>) {
     if !has(object, field) {
         put(object, field, value);
     }
 }
 
 /// A map below, made when it is missing. `None` when there is something else.
-pub(super) fn below<'a>(object: &'a mut Value, field: &str) -> Option<&'a mut Value> {
+pub(crate) fn below<'a>(object: &'a mut Value, field: &str) -> Option<&'a mut Value> {
     fill(object, field, Value::Object(Map::new()));
     object.get_mut(field).filter(|value| value.is_object())
 }
 
 /// The items of a list, to change them.
-pub(super) fn each<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
+pub(crate) fn each<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
     object.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 /// Whether a condition is true.
-pub(super) fn is_condition_true(object: &Value, kind: &str) -> bool {
+pub(crate) fn is_condition_true(object: &Value, kind: &str) -> bool {
     list(&object["status"], "conditions")
         .iter()
         .any(|condition| text(condition, "type") == kind && text(condition, "status") == "True")

@@ -54,6 +54,8 @@ pub struct Ask<'a> {
 pub fn config() -> crate::Config {
     crate::Config {
         advertise: ([127, 0, 0, 1], 6443).into(),
+        hostname: "host".into(),
+        alone: true,
         service_cidr: "10.43.0.0/16".into(),
         node_ports: 30000..=32767,
         cluster_dns: "10.43.0.10".into(),

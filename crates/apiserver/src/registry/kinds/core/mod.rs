@@ -15,7 +15,7 @@ mod pod_status;
 mod quota;
 pub mod service;
 mod service_columns;
-mod service_rules;
+pub(crate) mod service_rules;
 mod service_status;
 mod service_update;
 mod volume;

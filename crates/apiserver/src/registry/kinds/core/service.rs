@@ -35,8 +35,8 @@ impl Strategy for Service {
         context.registry.allocators().allocate(context, object, old).await
     }
 
-    async fn after_delete(&self, context: &AdmissionContext<'_>, object: &Value) {
-        context.registry.allocators().release(object);
+    async fn release(&self, context: &AdmissionContext<'_>, gone: &Value, kept: Option<&Value>) {
+        context.registry.allocators().release(context.registry, gone, kept).await;
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {

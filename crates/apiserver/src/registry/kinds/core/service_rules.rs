@@ -214,7 +214,7 @@ fn policies(spec: &Value, path: &Path) -> Errors {
 }
 
 /// Addresses and their families (upstream `ValidateServiceClusterIPsRelatedFields`).
-fn families(spec: &Value, before: &[&str], path: &Path) -> Errors {
+pub(crate) fn families(spec: &Value, before: &[&str], path: &Path) -> Errors {
     const POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
     const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
     let mut errors = Errors::new();
