@@ -1,6 +1,7 @@
 //! `knarr server`: a control plane as an ordinary user's process, on loopback and with nothing but a directory; several on one
-//! etcd; datastores that cannot be used.
+//! etcd; a whole cluster on etcd; datastores that cannot be used.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,9 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::{Etcd, eventually, kubectl, until};
+use testkit::{Cluster, Etcd, Host, eventually, kubectl, until};
 
-use crate::{PROGRAM, refused};
+use crate::{PROGRAM, limited, refused};
 
 /// Longer than a lease and a start of etcd on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -192,6 +193,8 @@ fn servers_on_one_etcd_serve_the_same_cluster() {
     first.pods("web", 2);
     second.pods("web", 2);
 
+    services_of_both(&first, &second).unwrap();
+
     etcd.kill().unwrap();
     etcd.restart().unwrap();
     eventually("a write", PATIENCE, || second.kubectl("scale deployment web --replicas=3").map(|_| true))
@@ -199,12 +202,107 @@ fn servers_on_one_etcd_serve_the_same_cluster() {
     first.pods("web", 3);
 
     // Whichever led, the one that is left leads now.
+    let gone = first.port;
     first.stop().unwrap();
+    assert_eq!(endpoints(&second).unwrap(), BTreeSet::from([second.port]), "not {gone}");
     second.kubectl("scale deployment web --replicas=4").unwrap();
     second.pods("web", 4);
     let holder = second.get("lease kube-controller-manager -n kube-system").unwrap();
     assert!(holder["spec"]["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty()), "{holder}");
     second.stop().unwrap();
+}
+
+/// Ports of the servers that the Service `kubernetes` leads to, by both kinds of objects.
+fn endpoints(server: &Server<'_>) -> anyhow::Result<BTreeSet<u16>> {
+    let port = |ports: &Value| ports[0]["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+    let all = |items: &Value| -> BTreeSet<u16> {
+        items.as_array().into_iter().flatten().filter_map(|item| port(&item["ports"])).collect()
+    };
+    let said = all(&server.get("endpoints kubernetes")?["subsets"]);
+    let slices = server.get("endpointslices -l kubernetes.io/service-name=kubernetes")?;
+    ensure!(said == all(&slices["items"]), "{said:?}: {slices}");
+    Ok(said)
+}
+
+/// Either server makes Services, no address is given twice, and both are behind the Service `kubernetes`.
+fn services_of_both(first: &Server<'_>, second: &Server<'_>) -> anyhow::Result<()> {
+    ensure!(endpoints(first)? == BTreeSet::from([first.port, second.port]), "{:?}", endpoints(first)?);
+    let leases = "leases -n kube-system -l apiserver.kubernetes.io/identity=kube-apiserver";
+    // The stranger may have had time for one, which stays for an hour.
+    eventually("a lease of each", PATIENCE, || {
+        Ok(first.get(leases)?["items"].as_array().is_some_and(|leases| leases.len() >= 2))
+    })?;
+    eventually("the controller of ranges", PATIENCE, || {
+        let range = first.get("servicecidr kubernetes")?;
+        let said = &range["status"]["conditions"][0]["message"];
+        let held = range["metadata"]["finalizers"][0] == "networking.k8s.io/service-cidr-finalizer";
+        Ok(held && said == "Kubernetes Service CIDR is ready")
+    })?;
+    for (i, server) in [first, second, first, second].into_iter().enumerate() {
+        server.kubectl(&format!("create service nodeport s{i} --tcp=80"))?;
+    }
+    let services = second.get("services")?;
+    let items = services["items"].as_array().context("a list")?;
+    let ips: BTreeSet<String> = items.iter().map(|s| s["spec"]["clusterIP"].to_string()).collect();
+    ensure!(ips.len() == 5, "{ips:?}");
+    let taken = items[1]["spec"]["clusterIP"].as_str().context("an address")?;
+    let owner = second.get(&format!("ipaddress {taken}"))?;
+    ensure!(owner["spec"]["parentRef"]["name"] == items[1]["metadata"]["name"], "{owner}");
+    let again = format!("create service clusterip again --tcp=80 --clusterip={taken}");
+    let refused = second.kubectl(&again).map(|_| ()).err().map(|error| error.to_string());
+    ensure!(
+        refused.as_ref().is_some_and(|said| said.contains("provided IP is already allocated")),
+        "{refused:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_whole_cluster_keeps_its_objects_in_etcd() {
+    let host = Host::new("etcd").unwrap();
+    let etcd = host.in_network(Etcd::start).unwrap();
+    let cluster = Cluster::new(&host, Path::new(PROGRAM)).unwrap();
+    let before = host.left().unwrap();
+    if let Err(error) = on_etcd(&cluster, &etcd.url()) {
+        panic!("{error:#}\n{}", cluster.state());
+    }
+    assert_eq!(host.left().unwrap(), before, "knarr down leaves the host as it found it");
+}
+
+fn on_etcd(cluster: &Cluster<'_>, url: &str) -> anyhow::Result<()> {
+    let host = cluster.host;
+    let nowhere = ["up", "-d", "--datastore", "etcd://127.0.0.1:1"];
+    refused(&mut limited(host, &nowhere), "etcd cannot be used: 127.0.0.1:1: Connection refused")?;
+    cluster.knarr(&["up", "-d", "--datastore", url])?;
+    cluster.kubectl("run web --image=knarr.local/demo:1")?;
+    cluster.kubectl("wait pod web --for=condition=Ready --timeout=60s")?;
+    let file = host.home().join("snapshot").display().to_string();
+    for snapshot in [["snapshot", "save", &file], ["snapshot", "restore", &file]] {
+        let why = if snapshot[1] == "save" { "are in etcd" } else { "is running" };
+        refused(&mut limited(host, &snapshot), why)?;
+    }
+    let restarts = "jsonpath={.status.containerStatuses[0].restartCount}";
+    let uid = cluster.get("pod web")?["metadata"]["uid"].clone();
+    // As after `kill -9`: the next start finds it all in etcd again, and adopts the container. It is not told where.
+    let pid = cluster.pid()?;
+    host.run("kill", &["-9", &pid])?;
+    until("the end of the cluster", PATIENCE, || Ok(cluster.pid().err().map(|_| ())))?;
+    cluster.knarr(&["up", "-d"])?;
+    ensure!(cluster.get("pod web")?["metadata"]["uid"] == uid, "it is the same pod");
+    ensure!(cluster.kubectl(&format!("get pod web -o {restarts}"))? == "0", "its container was adopted");
+    ensure!(
+        cluster.get("endpoints kubernetes")?["subsets"][0]["addresses"].as_array().map(Vec::len) == Some(1)
+    );
+    // Another machine's node, as far as the objects tell.
+    let renewed = jiff::Timestamp::now() + Duration::from_secs(3600);
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "elsewhere", "namespace": "kube-node-lease"},
+        "spec": {"leaseDurationSeconds": 40, "renewTime": format!("{renewed:.6}")}});
+    cluster.apply(&lease.to_string())?;
+    cluster.knarr(&["down"])?;
+    refused(&mut limited(host, &["up", "-d"]), "whose node \"elsewhere\" runs, and a cluster has one node")?;
+    refused(&mut limited(host, &["snapshot", "save", &file]), "are in etcd")?;
+    Ok(())
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The command line. Each command is a file; this one only parses and dispatches.
 
+mod datastore;
 mod down;
 mod image;
 mod logs;

@@ -57,11 +57,20 @@ fn save(file: &Path, paths: &Paths) -> anyhow::Result<()> {
 }
 
 fn save_stopped(file: &Path, paths: &Paths) -> anyhow::Result<Value> {
+    refuse_elsewhere(paths)?;
     if Settings::load(paths)?.is_none() || !paths.store().exists() {
         bail!("there is no cluster {:?} in {}", paths.name, paths.data.display());
     }
     let store = Embedded::open(&paths.store(), Options::default())?;
     Ok(cluster::snapshot_facts(&store.snapshot(file)?))
+}
+
+/// Refuses a cluster whose objects are not in its directory.
+fn refuse_elsewhere(paths: &Paths) -> anyhow::Result<()> {
+    match Settings::load(paths)? {
+        Some(Settings { datastore: Some(_), .. }) => bail!(cluster::OBJECTS_IN_ETCD),
+        _ => Ok(()),
+    }
 }
 
 fn restore(file: &Path, paths: &Paths) -> anyhow::Result<()> {
@@ -71,7 +80,7 @@ fn restore(file: &Path, paths: &Paths) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     }
     // Another cluster's directory is refused, as is one of somebody else's files.
-    Settings::load(paths)?;
+    refuse_elsewhere(paths)?;
     cluster::own_directory(paths)?;
     let restored = store::restore(file, &paths.store())?;
     say(&format!(

@@ -11,6 +11,7 @@ use clap::Args;
 use machinery::quantity::Quantity;
 
 use super::ClusterName;
+use super::datastore::DatastoreOptions;
 use super::progress::{Progress, say};
 use crate::cluster::{self, ControlError, ControlRequest, Milestone, Paths, Settings};
 
@@ -31,6 +32,8 @@ pub(super) struct Options {
     /// How much objects and their history may take, such as 500Mi; later starts keep it [default: 8Gi]
     #[arg(long, value_name = "QUANTITY", value_parser = quota)]
     datastore_quota: Option<u64>,
+    #[command(flatten)]
+    datastore: DatastoreOptions,
     /// Go to the background once the node is ready
     #[arg(long, short)]
     detach: bool,
@@ -67,6 +70,7 @@ fn foreground(options: &Options, paths: &Paths, settings: &Settings) -> anyhow::
     let name = settings.name.clone();
     let report = move |milestone: Milestone| match milestone {
         Milestone::Step(what) => progress.step(what),
+        Milestone::Waiting(what) => say(&what),
         Milestone::NodeReady { kubeconfig, merged } => {
             progress.step("node ready");
             if let Some(file) = merged {
@@ -94,15 +98,17 @@ fn refuse_if_running(paths: &Paths) -> anyhow::Result<()> {
     }
 }
 
-/// What the cluster was started with before, or new settings; a port given now wins.
+/// What the cluster was started with before, or new settings; what is given now wins.
 fn settings(options: &Options, paths: &Paths) -> anyhow::Result<Settings> {
-    if let Some(mut settings) = Settings::load(paths)? {
-        settings.port = options.port.unwrap_or(settings.port);
-        settings.datastore_quota = options.datastore_quota.or(settings.datastore_quota);
-        return Ok(settings);
-    }
-    let new = Settings::new(&paths.name, options.port.unwrap_or(DEFAULT_PORT), &hostname()?, &taken(paths));
-    Ok(Settings { datastore_quota: options.datastore_quota, ..new })
+    let datastore = options.datastore.datastore()?;
+    let mut settings = match Settings::load(paths)? {
+        Some(settings) => settings,
+        None => Settings::new(&paths.name, DEFAULT_PORT, &hostname()?, &taken(paths)),
+    };
+    settings.port = options.port.unwrap_or(settings.port);
+    settings.datastore_quota = options.datastore_quota.or(settings.datastore_quota);
+    settings.datastore = datastore.or(settings.datastore);
+    Ok(settings)
 }
 
 /// This machine's name, as a node's.
@@ -170,6 +176,7 @@ fn detach(options: &Options, paths: &Paths) -> anyhow::Result<ExitCode> {
     if let Some(bytes) = options.datastore_quota {
         command.args(["--datastore-quota", &bytes.to_string()]);
     }
+    options.datastore.pass_on(&mut command);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

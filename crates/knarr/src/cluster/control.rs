@@ -16,6 +16,10 @@ use tokio_util::sync::CancellationToken;
 /// A request is a short line; more is not one of ours.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 
+/// Why there is no snapshot.
+pub(crate) const OBJECTS_IN_ETCD: &str =
+    "the objects of this cluster are in etcd: save and restore them with etcdctl and etcdutl";
+
 /// What the command line asks of the running program.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "camelCase", deny_unknown_fields)]
@@ -79,7 +83,8 @@ pub(crate) fn call(socket: &Path, request: &Request) -> Result<Value, ControlErr
 #[derive(Clone)]
 pub(super) struct Controlled {
     pub runtime: Arc<dyn Runtime>,
-    pub store: Arc<store::Embedded>,
+    /// The store in the data directory; none when objects are in etcd.
+    pub store: Option<Arc<store::Embedded>>,
     /// Cancelled to end the program.
     pub stop: CancellationToken,
     /// Told to who asks.
@@ -145,7 +150,7 @@ async fn carry_out(request: Request, controlled: &Controlled) -> anyhow::Result<
             Value::Null
         }
         Request::Snapshot { file } => {
-            let store = Arc::clone(&controlled.store);
+            let store = controlled.store.clone().context(OBJECTS_IN_ETCD)?;
             let made = tokio::task::spawn_blocking(move || store.snapshot(&file)).await??;
             snapshot_facts(&made)
         }

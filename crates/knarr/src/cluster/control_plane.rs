@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use api::ConfigMap;
+use api::{ConfigMap, Lease};
 use apiserver::ApiServer;
 use client::{LeaderConfig, LeaderElector, kube};
 use store::Store;
@@ -105,6 +105,22 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Refuses to be a second node: its pods would have the addresses of the first one's.
+    pub async fn check_only_node(&self, node: &str) -> anyhow::Result<()> {
+        let leases: kube::Api<Lease> = kube::Api::namespaced(self.admin(), "kube-node-lease");
+        let leases = leases.list(&kube::api::ListParams::default()).await;
+        let leases = leases.context("failed to look for other nodes")?;
+        let now = jiff::Timestamp::now();
+        let other = |lease: &&Lease| lease.metadata.name.as_deref() != Some(node) && holds(lease, now);
+        if let Some(other) = leases.items.iter().find(other) {
+            bail!(
+                "the datastore holds a cluster whose node {:?} runs, and a cluster has one node; knarr server adds a server to it",
+                other.metadata.name.as_deref().unwrap_or_default()
+            );
+        }
+        Ok(())
+    }
+
     /// Starts controllers and scheduler. `elect`: of several servers over one store only one runs them at a time.
     pub fn start_components(&self, elect: bool) {
         let candidate = elect.then(candidate);
@@ -151,6 +167,15 @@ impl ControlPlane {
             tracing::warn!("the API server did not drain within {STOP_LIMIT:?}");
         }
     }
+}
+
+/// Whether a lease was renewed lately enough.
+fn holds(lease: &Lease, now: jiff::Timestamp) -> bool {
+    let spec = lease.spec.as_ref();
+    let renewed = spec.and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
+    let seconds = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+    renewed
+        .is_some_and(|renewed| now.duration_since(renewed) < jiff::SignedDuration::from_secs(seconds.into()))
 }
 
 /// The lease a component has to hold to run.

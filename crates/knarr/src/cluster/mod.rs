@@ -2,6 +2,7 @@
 
 mod control;
 mod control_plane;
+mod datastore;
 mod kubeconfig;
 mod node;
 mod paths;
@@ -13,7 +14,10 @@ mod settings;
 mod supervise;
 mod transport;
 
-pub(crate) use control::{ControlError, Request as ControlRequest, call as control_call, snapshot_facts};
+pub(crate) use control::{
+    ControlError, OBJECTS_IN_ETCD, Request as ControlRequest, call as control_call, snapshot_facts,
+};
+pub(crate) use datastore::Datastore;
 pub(crate) use kubeconfig::Kubeconfig;
 pub(crate) use node::{all_addresses, cleanup};
 pub(crate) use paths::Paths;
@@ -21,5 +25,5 @@ pub(crate) use preflight::{
     check as preflight, own_directory, root as require_root, server as preflight_server,
 };
 pub(crate) use run::{Milestone, run};
-pub(crate) use server::{Datastore, ServerMilestone, serve};
+pub(crate) use server::{ServerMilestone, serve};
 pub(crate) use settings::Settings;

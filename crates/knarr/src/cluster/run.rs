@@ -16,12 +16,17 @@ use tokio_util::sync::CancellationToken;
 use super::control::{self, Controlled};
 use super::control_plane::{ControlPlane, Place};
 use super::pki::Pki;
-use super::{Kubeconfig, Paths, Settings, node};
+use super::{Kubeconfig, Paths, Settings, datastore, node};
 
 /// What the user is told while a cluster starts.
 pub(crate) enum Milestone {
     Step(&'static str),
-    NodeReady { kubeconfig: String, merged: Option<String> },
+    /// Something is not as it should be, but may become so.
+    Waiting(String),
+    NodeReady {
+        kubeconfig: String,
+        merged: Option<String>,
+    },
 }
 
 /// How the program was asked to end.
@@ -37,9 +42,6 @@ const PUBLISH_RETRY: Duration = Duration::from_millis(200);
 /// Runs a cluster until it is asked to end.
 pub(crate) fn run(paths: &Paths, settings: &Settings, report: impl Fn(Milestone)) -> anyhow::Result<()> {
     let _lock = lock(paths)?;
-    if Settings::load(paths)?.as_ref() != Some(settings) {
-        settings.save(paths)?;
-    }
     let runtime = runtime()?;
     let ending = runtime.block_on(async {
         let mut cluster = Cluster::build(paths, settings, &report).await?;
@@ -72,12 +74,18 @@ pub(super) fn lock(paths: &Paths) -> anyhow::Result<nix::fcntl::Flock<std::fs::F
         .map_err(|_| anyhow::anyhow!("another knarr uses the data directory {}", paths.data.display()))
 }
 
+/// Whether the objects that others may have made are those of this cluster.
+async fn admitted(plane: &ControlPlane, paths: &Paths, settings: &Settings) -> anyhow::Result<()> {
+    plane.check_authority(paths).await?;
+    plane.check_only_node(&settings.node_name).await
+}
+
 /// The parts of a cluster in this process.
 struct Cluster<'a> {
     paths: &'a Paths,
     settings: &'a Settings,
-    /// Also behind `plane`; here for snapshots.
-    store: Arc<store::Embedded>,
+    /// For snapshots; none when objects are in etcd.
+    store: Option<Arc<store::Embedded>>,
     plane: ControlPlane,
     address: IpAddr,
     runtime: Arc<dyn container::Runtime>,
@@ -96,24 +104,29 @@ impl<'a> Cluster<'a> {
     ) -> anyhow::Result<Self> {
         let pki = Pki::open(&paths.pki())?;
         report(Milestone::Step("certificates"));
-        let store = Arc::new(store::Embedded::open(&paths.store(), settings.store_options())?);
+        let opened = datastore::open(paths, settings, |why| report(Milestone::Waiting(why))).await?;
+        settings.keep(paths)?;
         report(Milestone::Step("store"));
 
-        let network = network::cni::Bridge::new(node::cni_config(paths, settings)?).await?;
         let address = node::address(settings);
-        let place = Place { bind: Ipv4Addr::UNSPECIFIED.into(), advertise: address, shared: false };
-        let plane = ControlPlane::start(paths, settings, pki, store.clone(), place).await?;
+        let shared = settings.datastore.is_some();
+        let place = Place { bind: Ipv4Addr::UNSPECIFIED.into(), advertise: address, shared };
+        let mut plane = ControlPlane::start(paths, settings, pki, opened.store, place).await?;
+        if shared && let Err(refused) = admitted(&plane, paths, settings).await {
+            plane.stop().await;
+            return Err(refused);
+        }
         let kubeconfig = (paths.kubeconfig().display().to_string(), plane.merge_kubeconfig());
         report(Milestone::Step("API ready"));
 
-        let network = Arc::new(network);
+        let network = Arc::new(network::cni::Bridge::new(node::cni_config(paths, settings)?).await?);
         let runtime = container::Embedded::open(node::runtime_config(paths), network.clone()).await?;
         let live = container::Runtime::list_sandboxes(&*runtime).await?;
         network.reconcile(live.into_iter().map(|sandbox| sandbox.id).collect()).await?;
         let cluster = Self {
             paths,
             settings,
-            store,
+            store: opened.embedded,
             plane,
             address,
             runtime,
@@ -121,7 +134,7 @@ impl<'a> Cluster<'a> {
             kubeconfig,
         };
         cluster.start_node()?;
-        cluster.plane.start_components(false);
+        cluster.plane.start_components(shared);
         cluster.start_control_interface();
         Ok(cluster)
     }
@@ -254,7 +267,8 @@ impl<'a> Cluster<'a> {
                 _ = terminate.recv() => return Ok(Ending::KeepContainers),
                 () = stop.cancelled() => return Ok(Ending::KeepContainers),
                 reason = self.plane.store.failed() => bail!(
-                    "the store can no longer be written, so the cluster ends: {reason}; check the disk and start again"
+                    "the store can no longer be written, so the cluster ends: {reason}; {} and start again",
+                    if self.store.is_some() { "check the disk" } else { "check etcd" }
                 ),
             }
         }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use super::Paths;
+use super::{Datastore, Paths};
 
 /// Settings of one cluster, `cluster.json` in its data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub(crate) struct Settings {
     /// Bytes that objects and their history may have; the store's default if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datastore_quota: Option<u64>,
+    /// Where objects are kept, if not in the data directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datastore: Option<Datastore>,
 }
 
 /// Fields of an IPv4 range this program cuts into parts.
@@ -68,6 +71,7 @@ impl Settings {
             bridge: if default { "knarr0".to_owned() } else { format!("kn{:08x}", hash(name)) },
             node_name: if default { hostname.to_owned() } else { format!("{hostname}-{name}") },
             datastore_quota: None,
+            datastore: None,
         }
     }
 
@@ -77,8 +81,12 @@ impl Settings {
         store::Options { quota_bytes: self.datastore_quota.unwrap_or(default.quota_bytes), ..default }
     }
 
-    /// Writes the settings so that a crash leaves either the old file or the new one.
-    pub(crate) fn save(&self, paths: &Paths) -> anyhow::Result<()> {
+    /// Writes the settings, unless they are those on disk, so that a crash leaves either the old file or the new one. To be called
+    /// when they have proved to be of use: later starts go by them.
+    pub(crate) fn keep(&self, paths: &Paths) -> anyhow::Result<()> {
+        if Self::load(paths)?.as_ref() == Some(self) {
+            return Ok(());
+        }
         let text = serde_json::to_vec_pretty(self)?;
         write_atomically(&paths.settings(), &text)
     }
