@@ -12,4 +12,5 @@ mod reading;
 mod selecting;
 mod stores;
 mod subresources;
+mod versions;
 mod watching;

@@ -281,7 +281,7 @@ async fn items_of_built_in_kinds_leave_out_what_the_list_says() {
         "{one}"
     );
     // Also where the version that is kept is another one.
-    let hpa = json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "d"}}});
+    let hpa = json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}});
     h.must(201, "POST", "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers", hpa).await;
     for version in ["v1", "v2"] {
         let list = h.get(&format!("/apis/autoscaling/{version}/horizontalpodautoscalers")).await;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::cells::{age, count};
 use super::plain::Plain;
 use super::value::{fill, has, int, list, put, text};
+use crate::registry::convert::{autoscaler, convert};
 use crate::registry::strategy::Generic;
 
 /// The strategy of a resource of the group.
@@ -15,8 +16,9 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     (plural == "horizontalpodautoscalers").then(|| Plain {
         defaults: "spec.minReplicas = 1",
         complete: defaults,
-        status: r#"{"desiredReplicas": 0}"#,
-        validate: rules::validate,
+        status: r#"{"currentMetrics": null, "desiredReplicas": 0}"#,
+        validate_create: |object| rules::validate(object, None),
+        validate_update: |object, old| rules::validate(object, Some(old)),
         validate_status: rules::validate_status,
         row: Some(row),
         ..Plain::new(generic)
@@ -24,6 +26,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
 }
 
 fn defaults(object: &mut Value) {
+    autoscaler::drop_annotations(object);
     let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) else { return };
     if list(spec, "metrics").is_empty() {
         let target = json!({"type": "Utilization", "averageUtilization": 80});
@@ -57,7 +60,9 @@ fn source_field(metric: &Value) -> Option<&'static str> {
     SOURCES.iter().find(|(kind, _)| *kind == text(metric, "type")).map(|(_, field)| *field)
 }
 
+/// The columns are those of v2, whatever version is served.
 fn row(object: &Value, now: i64) -> Vec<Value> {
+    let object = &convert(object.clone(), "autoscaling/v2", meta::kind(object));
     let (spec, status) = (&object["spec"], &object["status"]);
     let target = &spec["scaleTargetRef"];
     vec![
@@ -75,10 +80,6 @@ fn row(object: &Value, now: i64) -> Vec<Value> {
 fn targets(object: &Value) -> String {
     const SHOWN: usize = 2;
     let (spec, status) = (&object["spec"], &object["status"]);
-    if let Some(target) = int(spec, "targetCPUUtilizationPercentage") {
-        let current = int(status, "currentCPUUtilizationPercentage").map(|n| format!("{n}%"));
-        return format!("cpu: {}/{target}%", current.unwrap_or_else(unknown));
-    }
     let all: Vec<String> = list(spec, "metrics")
         .iter()
         .enumerate()

@@ -5,8 +5,8 @@ use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::Value;
 
-use super::super::check;
 use super::super::value::{has, int, list, text};
+use super::super::{check, resources};
 use super::SOURCES;
 
 const WINDOW_MAX: i64 = 3600;
@@ -14,21 +14,52 @@ const PERIOD_MAX: i64 = 1800;
 /// Fields that say what is measured, in the order upstream looks at them.
 const FIELDS: [&str; 5] = ["object", "external", "pods", "resource", "containerResource"];
 
-pub(super) fn validate(object: &Value) -> Errors {
+/// What of an autoscaler that is there already need not be right.
+struct Leave {
+    /// That it scales to zero: a feature that is off.
+    zero: bool,
+    /// Versions of what it scales, when that stays the same.
+    target: bool,
+    /// Versions of the objects that are measured, when one was wrong before.
+    measured: bool,
+}
+
+impl Leave {
+    fn of(object: &Value, old: Option<&Value>) -> Self {
+        let Some(old) = old else { return Self { zero: false, target: false, measured: false } };
+        let target =
+            |field: &str| old["spec"]["scaleTargetRef"][field] == object["spec"]["scaleTargetRef"][field];
+        let wrong = |metric: &Value| {
+            let measured = &metric["object"]["describedObject"];
+            text(metric, "type") == "Object" && group(text(measured, "apiVersion")).is_err()
+        };
+        Self {
+            zero: int(&old["spec"], "minReplicas") == Some(0),
+            target: target("apiVersion") && target("kind"),
+            measured: list(&old["spec"], "metrics").iter().any(wrong),
+        }
+    }
+}
+
+/// A new autoscaler, or what becomes of an old one.
+pub(super) fn validate(object: &Value, old: Option<&Value>) -> Errors {
+    let leave = Leave::of(object, old);
     let (spec, path) = (&object["spec"], Path::new("spec"));
-    let mut errors: Errors = check::non_negative(spec, "minReplicas", &path).into_iter().collect();
+    let mut errors = Errors::new();
     let (least, most) = (int(spec, "minReplicas"), int(spec, "maxReplicas").unwrap_or_default());
-    let at = path.child("maxReplicas");
-    if most < 1 {
-        errors.push(FieldError::invalid(&at, most, "must be greater than 0"));
-    }
     if least.is_some_and(|least| most < least) {
-        errors.push(FieldError::invalid(&at, most, "must be greater than or equal to `minReplicas`"));
+        let detail = "must be greater than or equal to `minReplicas`";
+        errors.push(FieldError::invalid(&path.child("maxReplicas"), most, detail));
     }
-    errors.extend(reference(&spec["scaleTargetRef"], &path.child("scaleTargetRef")));
+    let target = &spec["scaleTargetRef"];
+    let in_core = text(target, "kind") == "ReplicationController";
+    errors.extend(reference(target, &path.child("scaleTargetRef")));
+    if !leave.target {
+        errors.extend(version(target, in_core, &path.child("scaleTargetRef")));
+    }
     let (metrics, at) = (list(spec, "metrics"), path.child("metrics"));
     for (i, metric) in metrics.iter().enumerate() {
-        errors.extend(one_metric(metric, &at.index(i)));
+        errors.extend(one_metric(metric, &at.index(i), leave.measured));
     }
     let from_outside = |metric: &Value| matches!(text(metric, "type"), "Object" | "External");
     if least == Some(0) && !metrics.iter().any(from_outside) {
@@ -39,7 +70,22 @@ pub(super) fn validate(object: &Value) -> Errors {
     for direction in ["scaleUp", "scaleDown"].into_iter().filter(|field| has(&spec["behavior"], field)) {
         errors.extend(scaling(&spec["behavior"][direction], &path.child("behavior").child(direction)));
     }
+    errors.extend(bounds(spec, i64::from(!leave.zero), &path));
     errors
+}
+
+/// Rules that upstream has on the type, and looks at last.
+fn bounds(spec: &Value, lowest: i64, path: &Path) -> Errors {
+    let below = |field: &str, lowest: i64| {
+        let number = int(spec, field).filter(|number| *number < lowest)?;
+        let detail = format!("must be greater than or equal to {lowest}");
+        Some(FieldError::invalid(&path.child(field), number, detail))
+    };
+    let most = match int(spec, "maxReplicas").unwrap_or_default() {
+        0 => Some(FieldError::required(&path.child("maxReplicas"), "")),
+        _ => below("maxReplicas", 1),
+    };
+    below("minReplicas", lowest).into_iter().chain(most).collect()
 }
 
 /// Counts of a status.
@@ -57,6 +103,26 @@ fn reference(target: &Value, path: &Path) -> Errors {
     errors
 }
 
+/// The group of what is referred to; only what is in the core group need not say one.
+fn version(target: &Value, in_core: bool, path: &Path) -> Option<FieldError> {
+    let given = text(target, "apiVersion");
+    let detail = match group(given) {
+        Ok("") if !in_core => "apiVersion must specify API group".to_owned(),
+        Ok(_) => return None,
+        Err(why) => why,
+    };
+    Some(FieldError::invalid(&path.child("apiVersion"), given, detail))
+}
+
+/// The group of an `apiVersion` (apimachinery `ParseGroupVersion`).
+fn group(api_version: &str) -> Result<&str, String> {
+    match api_version.matches('/').count() {
+        0 => Ok(""),
+        1 => Ok(api_version.split('/').next().unwrap_or_default()),
+        _ => Err(format!("unexpected GroupVersion string: {api_version}")),
+    }
+}
+
 /// A text that can stand in a path; `missing` is said when there is none.
 fn segment(object: &Value, field: &str, missing: &str, path: &Path) -> Errors {
     let at = path.child(field);
@@ -66,7 +132,7 @@ fn segment(object: &Value, field: &str, missing: &str, path: &Path) -> Errors {
     }
 }
 
-fn one_metric(metric: &Value, path: &Path) -> Errors {
+fn one_metric(metric: &Value, path: &Path, any_version: bool) -> Errors {
     let (kind, at) = (text(metric, "type"), path.child("type"));
     let mut errors = Errors::new();
     let expected = SOURCES.iter().find(|(known, _)| *known == kind).map(|(_, field)| *field);
@@ -78,7 +144,11 @@ fn one_metric(metric: &Value, path: &Path) -> Errors {
     }
     let present = || FIELDS.into_iter().filter(|field| has(metric, field));
     if let Some(first) = present().next() {
+        errors.extend(subject(first, &metric[first], any_version, &path.child(first)));
         errors.extend(source(first, &metric[first], &path.child(first)));
+    }
+    if expected.is_none() {
+        errors.push(FieldError::not_supported(&at, kind, &SOURCES.map(|(kind, _)| kind)));
     }
     if let Some(field) = expected.filter(|field| !has(metric, field)) {
         let detail = "must populate information for the given metric source";
@@ -93,48 +163,62 @@ fn one_metric(metric: &Value, path: &Path) -> Errors {
     errors
 }
 
-fn source(field: &str, source: &Value, path: &Path) -> Errors {
-    const EITHER_VALUE: &str = "must set either a target value for metric or a per-pod target";
-    const EITHER_USE: &str = "must set either a target raw value or a target utilization";
+/// What is measured.
+fn subject(field: &str, source: &Value, any_version: bool, path: &Path) -> Errors {
     let mut errors = Errors::new();
-    match field {
-        "object" => errors.extend(reference(&source["describedObject"], &path.child("describedObject"))),
-        "resource" | "containerResource" if text(source, "name").is_empty() => {
-            errors.push(FieldError::required(&path.child("name"), "must specify a resource name"));
-        }
-        _ => {}
-    }
-    if field == "containerResource" && text(source, "container").is_empty() {
-        errors.push(FieldError::required(&path.child("container"), "must specify a container"));
+    if field == "object" {
+        let (object, at) = (&source["describedObject"], path.child("describedObject"));
+        errors.extend(reference(object, &at));
+        errors.extend(version(object, true, &at).filter(|_| !any_version));
     }
     if matches!(field, "object" | "external" | "pods") {
         let at = path.child("metric");
         errors.extend(segment(&source["metric"], "name", "must specify a metric name", &at));
+        return errors;
     }
-    let (aim, at) = (&source["target"], path.child("target"));
-    errors.extend(target(aim, &at));
-    let both = |one: &str, other: &str| (has(aim, one), has(aim, other));
-    match (field, both("value", "averageValue"), both("averageUtilization", "averageValue")) {
-        ("object" | "external", (false, false), _) => {
-            errors.push(FieldError::required(&at.child("averageValue"), EITHER_VALUE));
-        }
-        ("external", (true, true), _) => {
-            let detail = "may not set both a target value for metric and a per-pod target";
-            errors.push(FieldError::forbidden(&at.child("value"), detail));
-        }
-        ("pods", (_, average), _) if !average || !is_positive(&aim["averageValue"]) => {
-            let detail = "must specify a positive target averageValue";
-            errors.push(FieldError::required(&at.child("averageValue"), detail));
-        }
-        ("resource" | "containerResource", _, (false, false)) => {
-            errors.push(FieldError::required(&at.child("averageUtilization"), EITHER_USE));
-        }
-        ("resource" | "containerResource", _, (true, true)) => {
-            let detail = "may not set both a target raw value and a target utilization";
-            errors.push(FieldError::forbidden(&at.child("averageValue"), detail));
-        }
+    let at = path.child("name");
+    match text(source, "name") {
+        "" => errors.push(FieldError::required(&at, "must specify a resource name")),
+        name if field == "containerResource" => errors.extend(resources::container_name(name, &at)),
         _ => {}
     }
+    if field == "containerResource" {
+        let at = path.child("container");
+        match text(source, "container") {
+            "" => errors.push(FieldError::required(&at, "must specify a container")),
+            name => errors.extend(check::named(&at, name, names::dns1123_label(name))),
+        }
+    }
+    errors
+}
+
+/// What is aimed at, and that it suits what is measured.
+fn source(field: &str, source: &Value, path: &Path) -> Errors {
+    let (aim, at) = (&source["target"], path.child("target"));
+    let mut errors = target(aim, &at);
+    let missing = |field: &str, detail: &str| FieldError::required(&at.child(field), detail);
+    let surplus = |field: &str, detail: &str| FieldError::forbidden(&at.child(field), detail);
+    let (value, average, percent) =
+        (has(aim, "value"), has(aim, "averageValue"), has(aim, "averageUtilization"));
+    errors.extend(match field {
+        "object" if !value && !average => {
+            Some(missing("averageValue", "must set either a target value or averageValue"))
+        }
+        "external" if !value && !average => {
+            Some(missing("averageValue", "must set either a target value for metric or a per-pod target"))
+        }
+        "external" if value && average => {
+            Some(surplus("value", "may not set both a target value for metric and a per-pod target"))
+        }
+        "pods" if !average => Some(missing("averageValue", "must specify a positive target averageValue")),
+        "resource" | "containerResource" if !percent && !average => {
+            Some(missing("averageUtilization", "must set either a target raw value or a target utilization"))
+        }
+        "resource" | "containerResource" if percent && average => {
+            Some(surplus("averageValue", "may not set both a target raw value and a target utilization"))
+        }
+        _ => None,
+    });
     errors
 }
 
@@ -145,13 +229,13 @@ fn is_positive(amount: &Value) -> bool {
 fn target(target: &Value, path: &Path) -> Errors {
     let at = path.child("type");
     let mut errors = Errors::new();
-    match text(target, "type") {
-        "" => errors.push(FieldError::required(&at, "must specify a metric target type")),
-        "Utilization" | "Value" | "AverageValue" => {}
-        other => {
-            let detail = "must be either Utilization, Value, or AverageValue";
-            errors.push(FieldError::invalid(&at, other, detail));
-        }
+    let kind = text(target, "type");
+    if kind.is_empty() {
+        errors.push(FieldError::required(&at, "must specify a metric target type"));
+    }
+    if !matches!(kind, "Utilization" | "Value" | "AverageValue") {
+        let detail = "must be either Utilization, Value, or AverageValue";
+        errors.push(FieldError::invalid(&at, kind, detail));
     }
     for field in ["value", "averageValue"].into_iter().filter(|field| has(target, field)) {
         if !is_positive(&target[field]) {

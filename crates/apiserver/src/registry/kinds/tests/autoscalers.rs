@@ -2,22 +2,21 @@
 
 use serde_json::{Value, json};
 
-use super::tables::{merge, refused, updates};
+use super::tables::{made, merge, refused, updates};
+use crate::registry::convert::convert;
+use crate::registry::kinds::strategy;
 
 const AUTOSCALERS: (&str, &str) = ("autoscaling", "horizontalpodautoscalers");
 
 fn scaler(spec: &Value) -> Value {
     let mut scaler = json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 3,
-        "scaleTargetRef": {"kind": "Deployment", "name": "d"}}});
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}});
     merge(&mut scaler["spec"], spec);
     scaler
 }
 
 #[test]
-fn autoscalers_are_refused() {
-    let metric = |metric: Value| scaler(&json!({ "metrics": [metric] }));
-    let target = json!({"type": "Value", "value": "1"});
-    let scaling = |rules: Value| scaler(&json!({"behavior": {"scaleUp": rules}}));
+fn bounds_and_targets_are_refused() {
     refused(
         AUTOSCALERS,
         vec![
@@ -26,23 +25,70 @@ fn autoscalers_are_refused() {
                 scaler(&json!({"minReplicas": 0})),
                 &[
                     "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas",
+                    "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1",
                 ],
             ),
             (
                 scaler(&json!({"minReplicas": -1})),
-                &["spec.minReplicas: Invalid value: -1: must be greater than or equal to 0"],
+                &["spec.minReplicas: Invalid value: -1: must be greater than or equal to 1"],
             ),
             (
                 scaler(&json!({"minReplicas": 4})),
                 &["spec.maxReplicas: Invalid value: 3: must be greater than or equal to `minReplicas`"],
             ),
             (
+                scaler(&json!({"maxReplicas": null})),
+                &[
+                    "spec.maxReplicas: Invalid value: 0: must be greater than or equal to `minReplicas`",
+                    "spec.maxReplicas: Required value",
+                ],
+            ),
+            (
+                scaler(&json!({"maxReplicas": -2, "minReplicas": -2})),
+                &[
+                    "spec.minReplicas: Invalid value: -2: must be greater than or equal to 1",
+                    "spec.maxReplicas: Invalid value: -2: must be greater than or equal to 1",
+                ],
+            ),
+            (
+                scaler(&json!({"scaleTargetRef": {"apiVersion": "v1"}})),
+                &["spec.scaleTargetRef.apiVersion: Invalid value: \"v1\": apiVersion must specify API group"],
+            ),
+            (
+                scaler(&json!({"scaleTargetRef": {"apiVersion": "a/b/c"}})),
+                &[
+                    "spec.scaleTargetRef.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c",
+                ],
+            ),
+            (scaler(&json!({"scaleTargetRef": {"apiVersion": null, "kind": "ReplicationController"}})), &[]),
+            (
                 scaler(&json!({"scaleTargetRef": {"name": "a/b"}})),
                 &["spec.scaleTargetRef.name: Invalid value: \"a/b\": may not contain '/'"],
             ),
+        ],
+    );
+    updates(
+        AUTOSCALERS,
+        "status",
+        vec![(
+            scaler(&json!({})),
+            json!({"status": {"desiredReplicas": -1}}),
+            &["status.desiredReplicas: Invalid value: -1: must be greater than or equal to 0"],
+        )],
+    );
+}
+
+#[test]
+fn metrics_are_refused() {
+    let metric = |metric: Value| scaler(&json!({ "metrics": [metric] }));
+    let target = json!({"type": "Value", "value": "1"});
+    refused(
+        AUTOSCALERS,
+        vec![
             (
                 metric(json!({"type": "X"})),
                 &[
+                    "spec.metrics[0].type: Unsupported value: \"X\": supported values: \"ContainerResource\", \"External\", \"Object\", \"Pods\", \"Resource\"",
                     "spec.metrics[0].type: Unsupported value: \"X\": supported values: \"ContainerResource\", \"External\", \"Object\", \"Pods\", \"Resource\"",
                 ],
             ),
@@ -70,6 +116,27 @@ fn autoscalers_are_refused() {
             ),
             (
                 metric(
+                    json!({"type": "Object", "object": {"metric": {"name": "m"}, "target": {"type": "Value"},
+                    "describedObject": {"kind": "S", "name": "s", "apiVersion": "a/b/c"}}}),
+                ),
+                &[
+                    "spec.metrics[0].object.describedObject.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c",
+                    "spec.metrics[0].object.target.averageValue: Required value: must set either a target value or averageValue",
+                ],
+            ),
+            (
+                metric(
+                    json!({"type": "ContainerResource", "containerResource": {"name": "x", "container": "A",
+                    "target": {"type": "AverageValue", "averageValue": "1"}}}),
+                ),
+                &[
+                    "spec.metrics[0].containerResource.name: Invalid value: \"x\": must be a standard resource type or fully qualified",
+                    "spec.metrics[0].containerResource.name: Invalid value: \"x\": must be a standard resource for containers",
+                    "spec.metrics[0].containerResource.container: Invalid value: \"A\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+                ],
+            ),
+            (
+                metric(
                     json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}),
                 ),
                 &[
@@ -82,6 +149,16 @@ fn autoscalers_are_refused() {
                 ),
                 &["spec.metrics[0].pods: Forbidden: must populate the given metric source only"],
             ),
+        ],
+    );
+}
+
+#[test]
+fn scaling_rules_are_refused() {
+    let scaling = |rules: Value| scaler(&json!({"behavior": {"scaleUp": rules}}));
+    refused(
+        AUTOSCALERS,
+        vec![
             (
                 scaling(json!({"stabilizationWindowSeconds": 3601})),
                 &[
@@ -104,13 +181,48 @@ fn autoscalers_are_refused() {
             ),
         ],
     );
+}
+
+#[test]
+fn what_was_wrong_before_may_stay() {
+    let odd = json!({"kind": "S", "name": "s", "apiVersion": "a/b/c"});
+    let metric = json!({"type": "Object", "object": {"metric": {"name": "m"}, "describedObject": odd,
+        "target": {"type": "Value", "value": "1"}}});
+    let old = scaler(&json!({"minReplicas": 0, "scaleTargetRef": {"apiVersion": "v1"}, "metrics": [metric]}));
+    let grouped = "spec.scaleTargetRef.apiVersion: Invalid value: \"v1\": apiVersion must specify API group";
     updates(
         AUTOSCALERS,
-        "status",
-        vec![(
-            scaler(&json!({})),
-            json!({"status": {"desiredReplicas": -1}}),
-            &["status.desiredReplicas: Invalid value: -1: must be greater than or equal to 0"],
-        )],
+        "",
+        vec![
+            (old.clone(), json!({"spec": {"maxReplicas": 5}}), &[]),
+            (old.clone(), json!({"spec": {"scaleTargetRef": {"kind": "ReplicaSet"}}}), &[grouped]),
+            (
+                old,
+                json!({"spec": {"minReplicas": -1}}),
+                &["spec.minReplicas: Invalid value: -1: must be greater than or equal to 0"],
+            ),
+        ],
     );
+}
+
+#[test]
+fn annotations_of_v1_do_not_reach_v2() {
+    let mut sent = scaler(&json!({}));
+    sent["metadata"]["annotations"] = json!({"autoscaling.alpha.kubernetes.io/metrics": "[]", "own": "kept"});
+    let kept = made(AUTOSCALERS, sent);
+    assert_eq!(kept["metadata"]["annotations"], json!({"own": "kept"}));
+    assert_eq!(kept["status"], json!({"currentMetrics": null, "desiredReplicas": 0}));
+}
+
+#[test]
+fn rows_are_the_same_in_both_versions() {
+    let memory = json!({"type": "Resource", "resource": {"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}}});
+    let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}});
+    let mut v2 = scaler(&json!({"minReplicas": 1, "metrics": [memory, cpu]}));
+    v2["apiVersion"] = "autoscaling/v2".into();
+    let v1 = convert(v2.clone(), "autoscaling/v1", "HorizontalPodAutoscaler");
+    let strategy = strategy(AUTOSCALERS.0, AUTOSCALERS.1);
+    let row = strategy.table_row(&v2, 0).unwrap_or_default();
+    assert_eq!(row[2], "memory: <unknown>/1Gi, cpu: <unknown>/80%");
+    assert_eq!(strategy.table_row(&v1, 0), Some(row));
 }

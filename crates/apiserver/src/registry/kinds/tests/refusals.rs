@@ -314,7 +314,7 @@ fn configuration() -> Vec<Case> {
         ),
         (
             "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers".into(),
-            json!({"metadata": {"name": "h"}, "spec": {"minReplicas": 3, "maxReplicas": 2, "scaleTargetRef": {"kind": "Deployment", "name": "d"}}}),
+            json!({"metadata": {"name": "h"}, "spec": {"minReplicas": 3, "maxReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}}),
             "spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`",
         ),
     ]
