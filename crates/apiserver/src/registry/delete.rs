@@ -1,36 +1,31 @@
 //! DELETE of one object and of a collection (apiserver `pkg/registry/generic/registry/store.go`, `rest/delete.go`).
 
+use std::borrow::Cow;
+
+use auth::Attributes;
 use jiff::{SignedDuration, Timestamp};
-use machinery::field::{Errors, FieldError, Path};
 use machinery::meta;
 use machinery::status::{Details, OPTIMISTIC_LOCK, Status};
+use machinery::text::go_quote;
 use serde_json::Value;
 use store::{Entry, Expect};
 
 use super::admission::{self, Operation};
 use super::answer;
 use super::call::{Call, Refused};
-use super::options::{self, ListOptions};
+use super::delete_options::DeleteOptions;
+use super::options::ListOptions;
 use super::seam::Answer;
-use crate::http::{BodyError, delete_options, read_object};
+use super::strategy::Dependents;
 
 /// Dependents are deleted first.
 const FOREGROUND: &str = "foregroundDeletion";
 /// Dependents stay.
 const ORPHAN: &str = "orphan";
+/// What a user needs the right to, besides deleting, to delete what cannot be read.
+const UNSAFE: &str = "unsafe-delete-ignore-read-errors";
 /// How often a deletion is tried again when others change the object meanwhile.
 const RETRIES: usize = 100;
-
-/// `metav1.DeleteOptions`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct DeleteOptions {
-    pub grace_period: Option<i64>,
-    pub uid: Option<String>,
-    pub resource_version: Option<String>,
-    pub orphan: Option<bool>,
-    pub propagation: Option<String>,
-    pub dry_run: bool,
-}
 
 /// What came of a deletion.
 pub(super) enum Outcome {
@@ -43,101 +38,49 @@ pub(super) enum Outcome {
 /// What a step of a deletion does to the object.
 enum Step {
     Remove,
+    /// It goes at once, but observers first see that it ends.
+    MarkAndRemove(Value),
     Keep(Value),
     Unchanged,
-}
-
-impl DeleteOptions {
-    /// Reads the options from the body, or from the query when there is none.
-    fn parse(call: &Call<'_>, body: &[u8]) -> Result<Self, Status> {
-        let mut options =
-            if body.is_empty() { Self::from_query(call)? } else { Self::from_body(call, body)? };
-        let mut errors = options.validate();
-        options.dry_run |= options::dry_run(call.request.query.all("dryRun"), &mut errors);
-        options::invalid_options("DeleteOptions", errors)?;
-        Ok(options)
-    }
-
-    fn from_query(call: &Call<'_>) -> Result<Self, Status> {
-        let query = &call.request.query;
-        let text = |key| query.get_set(key).map(str::to_owned);
-        Ok(Self {
-            grace_period: options::integer(query, "gracePeriodSeconds")?,
-            uid: text("uid"),
-            // On a collection it is the version of the list.
-            resource_version: text("resourceVersion").filter(|_| !call.name().is_empty()),
-            orphan: query.has("orphanDependents").then(|| query.flag("orphanDependents")),
-            propagation: query.get("propagationPolicy").map(str::to_owned),
-            ..Self::default()
-        })
-    }
-
-    fn from_body(call: &Call<'_>, body: &[u8]) -> Result<Self, Status> {
-        let bad = |why: String| Status::bad_request(why);
-        let content_type = call.request.content_type.as_deref();
-        let decoded = read_object(content_type, body, delete_options()).map_err(|error| match error {
-            BodyError::Media(status) => status,
-            BodyError::Unrecognized(why) | BodyError::Broken { why, .. } => bad(why),
-        })?;
-        let options = decoded.value;
-        let kind = meta::kind(&options);
-        if !matches!(kind, "" | "DeleteOptions") {
-            return Err(bad(format!("decoded object cannot be converted to DeleteOptions: {kind}")));
-        }
-        let mut errors = Errors::new();
-        options::dry_run(dry_run_values(&options), &mut errors);
-        options::invalid_options("DeleteOptions", errors)?;
-        Ok(Self::from_value(&options))
-    }
-
-    /// Options embedded in another object, as they are.
-    pub(super) fn from_value(options: &Value) -> Self {
-        let text = |pointer: &str| options.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        Self {
-            grace_period: options.get("gracePeriodSeconds").and_then(Value::as_i64),
-            uid: text("/preconditions/uid"),
-            resource_version: text("/preconditions/resourceVersion"),
-            orphan: options.get("orphanDependents").and_then(Value::as_bool),
-            propagation: text("/propagationPolicy"),
-            dry_run: dry_run_values(options).next().is_some(),
-        }
-    }
-
-    fn validate(&self) -> Errors {
-        let path = Path::new("propagationPolicy");
-        let mut errors = Errors::new();
-        if let Some(policy) = &self.propagation {
-            if self.orphan.is_some() {
-                let detail = "orphanDependents and deletionPropagation cannot be both set";
-                errors.push(FieldError::invalid(&path, policy.as_str(), detail));
-            }
-            if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
-                errors.push(FieldError::not_supported(
-                    &path,
-                    policy.as_str(),
-                    &["Foreground", "Background", "Orphan", "nil"],
-                ));
-            }
-        }
-        errors
-    }
-
-    /// `None` when the options do not say.
-    fn orphans(&self) -> Option<bool> {
-        self.orphan.or_else(|| self.propagation.as_ref().map(|policy| policy == "Orphan"))
-    }
-}
-
-fn dry_run_values(options: &Value) -> impl Iterator<Item = &str> {
-    options.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 impl Call<'_> {
     /// Deletes one object.
     pub async fn delete(&self, body: &[u8]) -> Result<Answer, Status> {
         let options = DeleteOptions::parse(self, body)?;
+        if options.unreadable {
+            return Err(self.refuse_unsafe().await?);
+        }
         let outcome = self.delete_object(self.namespace(), self.name(), &options).await?;
-        self.answer_deleted(outcome, &options)
+        let warnings = self.strategy().delete_warnings(options.says_what_becomes());
+        Ok(self.answer_deleted(outcome, &options)?.with_warnings(warnings))
+    }
+
+    /// Only what cannot be read may go without regard to anything, and what is stored here can be read.
+    async fn refuse_unsafe(&self) -> Result<Status, Status> {
+        let info = &self.request.info;
+        let may = self.registry.authorizer.allow(&Attributes {
+            user: Cow::Borrowed(&self.request.user),
+            verb: UNSAFE,
+            is_resource: true,
+            group: &info.group,
+            version: &info.version,
+            resource: &info.resource,
+            name: &info.name,
+            namespace: &info.namespace,
+            ..Attributes::default()
+        });
+        if may.is_err() {
+            let why = format!("not permitted to do {}, reason: ", go_quote(UNSAFE));
+            return Err(self.handle.forbidden(self.name(), why));
+        }
+        let key = self.key();
+        self.existing(&key, self.name()).await?;
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
+             unsafe deletion is not allowed because the object is decodable from storage"
+        );
+        Ok(self.handle.conflict(self.name(), &why))
     }
 
     fn answer_deleted(&self, outcome: Outcome, options: &DeleteOptions) -> Result<Answer, Status> {
@@ -169,6 +112,26 @@ impl Call<'_> {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Outcome, Status> {
+        self.delete_with(namespace, name, options, true).await
+    }
+
+    /// The same for what another request, which was admitted, deletes.
+    pub(super) async fn delete_admitted(
+        &self,
+        namespace: &str,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Outcome, Status> {
+        self.delete_with(namespace, name, options, false).await
+    }
+
+    async fn delete_with(
+        &self,
+        namespace: &str,
+        name: &str,
+        options: &DeleteOptions,
+        admit: bool,
+    ) -> Result<Outcome, Status> {
         let key = self.handle.key(namespace, name);
         let mut entry = self.existing(&key, name).await?;
         for _ in 0..RETRIES {
@@ -176,7 +139,9 @@ impl Call<'_> {
             self.check_preconditions(&object, options)?;
             let mut context = self.context(Operation::Delete, name, options.dry_run);
             context.namespace = namespace;
-            admission::delete(&context, Some(&object)).await?;
+            if admit {
+                admission::delete(&context, Some(&object)).await?;
+            }
             match self.delete_step(&key, &entry, object, options).await {
                 Ok(outcome) => {
                     if let (Outcome::Deleted(object), false) = (&outcome, options.dry_run) {
@@ -192,7 +157,7 @@ impl Call<'_> {
         Err(self.handle.conflict(name, OPTIMISTIC_LOCK))
     }
 
-    fn check_preconditions(&self, object: &Value, options: &DeleteOptions) -> Result<(), Status> {
+    pub(super) fn check_preconditions(&self, object: &Value, options: &DeleteOptions) -> Result<(), Status> {
         let name = meta::name(object);
         // Upstream names the kind here, not the resource.
         let conflict = |why: String| Err(Status::conflict(&self.handle.group, &self.handle.kind, name, why));
@@ -224,13 +189,15 @@ impl Call<'_> {
     ) -> Result<Outcome, Refused> {
         let expect = Expect::Revision(entry.revision);
         match self.plan_deletion(&object, options, Timestamp::now()) {
-            Step::Remove if options.dry_run => Ok(Outcome::Deleted(object)),
-            Step::Remove => {
-                let removed = self.remove(key, expect).await?;
-                Ok(Outcome::Deleted(answer::parse(&removed.bytes)?))
-            }
             Step::Unchanged => Ok(Outcome::Pending(object)),
+            Step::Remove if options.dry_run => Ok(Outcome::Deleted(object)),
+            Step::MarkAndRemove(marked) if options.dry_run => Ok(Outcome::Deleted(marked)),
             Step::Keep(marked) if options.dry_run => Ok(Outcome::Pending(marked)),
+            Step::Remove => self.remove_as(key, expect).await,
+            Step::MarkAndRemove(marked) => {
+                let stored = self.put(key, expect, &marked).await?;
+                self.remove_as(key, Expect::Revision(stored.revision)).await
+            }
             Step::Keep(marked) => {
                 let stored = self.put(key, expect, &marked).await?;
                 Ok(Outcome::Pending(answer::parse(&stored.bytes)?))
@@ -238,96 +205,136 @@ impl Call<'_> {
         }
     }
 
+    async fn remove_as(&self, key: &str, expect: Expect) -> Result<Outcome, Refused> {
+        let removed = self.remove(key, expect).await?;
+        Ok(Outcome::Deleted(answer::parse(&removed.bytes)?))
+    }
+
     /// What a deletion does to an object in this state.
     fn plan_deletion(&self, object: &Value, options: &DeleteOptions, now: Timestamp) -> Step {
-        let strategy = self.strategy();
-        let mut marked = object.clone();
-        let finalizers = self.wanted_finalizers(object, options);
-        meta::set_finalizers(&mut marked, &finalizers);
-        let held = !finalizers.is_empty() || strategy.holds(&marked);
-        match strategy.grace_period(object, options.grace_period) {
-            Some(grace) => {
-                let grace = if grace < 0 { 1 } else { grace };
-                self.plan_graceful(object, marked, grace, options.grace_period.is_some(), held, now)
-            }
-            None if !held => Step::Remove,
-            None => {
-                if meta::deletion_timestamp(object).is_none() {
-                    meta::set_deletion(&mut marked, &machinery::time::rfc3339(now), Some(0));
-                    bump_generation(&mut marked);
-                    strategy.mark_deleting(&mut marked);
+        let asked = options.grace_period.map(at_least);
+        let before = meta::deletion_grace_period_seconds(object).map(at_least).unwrap_or_default();
+        let running = meta::deletion_timestamp(object).map(machinery::time::parse);
+        match (running, self.strategy().grace_period(object, asked)) {
+            // A deletion that goes on may only be shortened.
+            (Some(deadline), Some(_)) if before > 0 => match asked.filter(|asked| *asked < before) {
+                Some(asked) => {
+                    let started = shift(deadline.unwrap_or(now), -before);
+                    self.plan_end(object, options, shortened(started, asked, now))
                 }
-                if marked == *object { Step::Unchanged } else { Step::Keep(marked) }
+                None => Step::Unchanged,
+            },
+            (None, Some(grace)) => {
+                let grace = at_least(grace);
+                self.plan_end(object, options, (shift(now, grace), grace))
             }
+            _ => self.plan_at_once(object, options, now),
         }
     }
 
-    /// A kind with grace: the deletion begins, is shortened, goes on, or happens.
-    fn plan_graceful(
-        &self,
-        object: &Value,
-        mut marked: Value,
-        grace: i64,
-        asked: bool,
-        held: bool,
-        now: Timestamp,
-    ) -> Step {
-        let running = meta::deletion_timestamp(object).and_then(machinery::time::parse);
-        let before = meta::deletion_grace_period_seconds(object).unwrap_or_default();
-        if let Some(deadline) = running {
-            let shorter = before > 0 && (asked || grace == 0) && grace < before;
-            if before == 0 {
-                return if held { Step::Unchanged } else { Step::Remove };
-            }
-            if !shorter {
-                return Step::Unchanged;
-            }
-            let deadline = shift(deadline, grace - before);
-            meta::set_deletion(&mut marked, &machinery::time::rfc3339(deadline), Some(grace));
-        } else {
-            meta::set_deletion(&mut marked, &machinery::time::rfc3339(shift(now, grace)), Some(grace));
+    /// A kind with grace ends at a time, after so many seconds.
+    fn plan_end(&self, object: &Value, options: &DeleteOptions, (at, grace): (Timestamp, i64)) -> Step {
+        let mut marked = object.clone();
+        if meta::deletion_timestamp(object).is_none() {
             bump_generation(&mut marked);
         }
-        if grace == 0 && !held { Step::Remove } else { Step::Keep(marked) }
+        meta::set_deletion(&mut marked, &machinery::time::rfc3339(at), Some(grace));
+        self.mark_finalizers(&mut marked, options);
+        let held = !meta::finalizers(&marked).is_empty() || self.strategy().holds(&marked);
+        if grace == 0 && !held { Step::MarkAndRemove(marked) } else { Step::Keep(marked) }
+    }
+
+    /// An object goes when nothing holds it.
+    fn plan_at_once(&self, object: &Value, options: &DeleteOptions, now: Timestamp) -> Step {
+        let strategy = self.strategy();
+        let mut marked = object.clone();
+        self.mark_finalizers(&mut marked, options);
+        if meta::finalizers(&marked).is_empty() && !strategy.holds(&marked) {
+            return Step::Remove;
+        }
+        match meta::deletion_timestamp(object) {
+            None => {
+                meta::set_deletion(&mut marked, &machinery::time::rfc3339(now), Some(0));
+                bump_generation(&mut marked);
+                strategy.mark_deleting(&mut marked);
+            }
+            Some(at) if meta::deletion_grace_period_seconds(object).is_some() => {
+                let past = machinery::time::parse(at).is_some_and(|at| at <= now);
+                let at = if past { at.to_owned() } else { machinery::time::rfc3339(now) };
+                meta::set_deletion(&mut marked, &at, Some(0));
+            }
+            Some(_) => {}
+        }
+        if marked == *object { Step::Unchanged } else { Step::Keep(marked) }
+    }
+
+    /// Sets the finalizers that the options ask for. Those that are the same in another order stay.
+    fn mark_finalizers(&self, marked: &mut Value, options: &DeleteOptions) {
+        let wanted = self.wanted_finalizers(marked, options);
+        let have = meta::finalizers(marked);
+        let within = |finalizer: &&str| wanted.iter().any(|wanted| wanted == finalizer);
+        let same = have.iter().all(within) && wanted.iter().all(|wanted| have.contains(&wanted.as_str()));
+        if !same {
+            meta::set_finalizers(marked, &wanted);
+        }
     }
 
     /// The finalizers that the options' propagation policy asks for.
     fn wanted_finalizers(&self, object: &Value, options: &DeleteOptions) -> Vec<String> {
         let have = meta::finalizers(object);
-        let orphan = options.orphans().unwrap_or_else(|| {
-            have.contains(&ORPHAN) || (!have.contains(&FOREGROUND) && self.strategy().orphans_by_default())
+        let dependents = self.strategy().dependents();
+        // Of both the first counts.
+        let first = have.iter().find(|finalizer| matches!(**finalizer, ORPHAN | FOREGROUND)).copied();
+        let orphan = options.orphans().unwrap_or(match first {
+            Some(first) => first == ORPHAN,
+            None => dependents == Dependents::Orphaned,
         });
         let foreground = match (&options.propagation, options.orphan) {
             (_, Some(_)) => false,
             (Some(policy), None) => policy == "Foreground",
-            (None, None) => have.contains(&FOREGROUND),
+            (None, None) => first == Some(FOREGROUND),
         };
         let mut finalizers: Vec<String> =
             have.iter().filter(|f| !matches!(**f, ORPHAN | FOREGROUND)).map(|f| (*f).to_owned()).collect();
-        finalizers.extend(orphan.then(|| ORPHAN.to_owned()));
-        finalizers.extend((foreground && !orphan).then(|| FOREGROUND.to_owned()));
+        if dependents != Dependents::Ignored {
+            finalizers.extend(orphan.then(|| ORPHAN.to_owned()));
+            finalizers.extend(foreground.then(|| FOREGROUND.to_owned()));
+        }
         finalizers
     }
 
-    /// Deletes the selected objects of a collection and answers with them.
+    /// Deletes the selected objects of a collection, or of a page of it, and answers with them. The first failure ends it;
+    /// what was deleted before stays deleted.
     pub async fn delete_collection(&self, body: &[u8]) -> Result<Answer, Status> {
-        let options = DeleteOptions::parse(self, body)?;
-        admission::delete(&self.context(Operation::Delete, "", options.dry_run), None).await?;
         let list_options = ListOptions::parse(&self.request.query, false)?;
-        let mut page = self.page(&list_options, &self.selection()?).await?;
-        let mut deleted = Vec::with_capacity(page.entries.len());
-        for entry in std::mem::take(&mut page.entries) {
+        let selection = self.selection()?;
+        let options = DeleteOptions::parse(self, body)?;
+        options.check_collection()?;
+        admission::delete(&self.context(Operation::Delete, "", options.dry_run), None).await?;
+        let page = self.page(&list_options, &selection).await?;
+        for entry in &page.entries {
             let below = entry.key.get(self.handle.storage.prefix.len()..).unwrap_or_default();
             let (namespace, name) = below.split_once('/').unwrap_or(("", below));
             match self.delete_object(namespace, name, &options).await {
-                Ok(_) => deleted.push(entry),
-                Err(status) if status.code == 404 => {}
-                Err(status) => return Err(status),
+                Err(status) if status.code != 404 => return Err(status),
+                _ => {}
             }
         }
-        page.entries = deleted;
-        self.answer_page(&page)
+        let warnings = self.strategy().delete_warnings(options.says_what_becomes());
+        Ok(self.answer_page(&page)?.with_warnings(warnings))
     }
+}
+
+/// Negative seconds stand for one.
+fn at_least(seconds: i64) -> i64 {
+    if seconds < 0 { 1 } else { seconds }
+}
+
+/// When a deletion ends that has fewer seconds now, and how many it has. It does not end in the past, and stays one with
+/// grace when it was one: whoever ends the object has to see the change.
+fn shortened(started: Timestamp, asked: i64, now: Timestamp) -> (Timestamp, i64) {
+    let at = shift(started, asked);
+    if at < now { (now, asked.min(1)) } else { (at, asked) }
 }
 
 fn shift(time: Timestamp, seconds: i64) -> Timestamp {

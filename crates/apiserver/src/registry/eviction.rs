@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::answer;
 use super::body::Expected;
 use super::call::Call;
-use super::delete::DeleteOptions;
+use super::delete_options::DeleteOptions;
 use super::options::WriteOptions;
 use super::seam::Answer;
 

@@ -19,6 +19,7 @@ mod call;
 mod convert;
 mod create;
 mod delete;
+mod delete_options;
 mod dispatch;
 pub(crate) mod event_expiry;
 mod eviction;

@@ -137,9 +137,14 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
-    /// Whether dependents stay when a deletion does not say what becomes of them (upstream: Jobs and ReplicationControllers).
-    fn orphans_by_default(&self) -> bool {
-        false
+    /// What becomes of dependents when a deletion does not say (upstream's `DefaultGarbageCollectionPolicy`).
+    fn dependents(&self) -> Dependents {
+        Dependents::Deleted
+    }
+
+    /// Warnings for the client about a deletion; `explicit`: it says what becomes of dependents.
+    fn delete_warnings(&self, _explicit: bool) -> Vec<String> {
+        Vec::new()
     }
 
     /// Values for field selectors besides `metadata.name` and `metadata.namespace`, as (path, value).
@@ -168,6 +173,18 @@ pub trait Strategy: Send + Sync + 'static {
     fn update_warnings(&self, subresource: &str, object: &Value, _old: &Value) -> Vec<String> {
         if subresource.is_empty() { self.warnings(object) } else { Vec::new() }
     }
+}
+
+/// What becomes of the dependents of a deleted object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Dependents {
+    /// They are deleted.
+    #[default]
+    Deleted,
+    /// They stay (upstream: Jobs and ReplicationControllers).
+    Orphaned,
+    /// There are none, and deletions never wait for them, whatever they say (upstream: Events).
+    Ignored,
 }
 
 /// A kind with nothing special but a few switches.

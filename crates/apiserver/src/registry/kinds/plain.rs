@@ -12,7 +12,7 @@ use super::rules::Rules;
 use super::shape::Shape;
 use super::value::put;
 use crate::registry::admission::AdmissionContext;
-use crate::registry::strategy::{Generic, Strategy};
+use crate::registry::strategy::{Dependents, Generic, Strategy};
 
 /// A kind as data.
 pub(super) struct Plain {
@@ -56,8 +56,10 @@ pub(super) struct Plain {
     pub warnings: fn(&Value) -> Vec<String>,
     /// See [`Strategy::update_warnings`]; only for the object itself.
     pub update_warnings: fn(&Value, &Value) -> Vec<String>,
-    /// See [`Strategy::orphans_by_default`].
-    pub orphans: bool,
+    /// See [`Strategy::dependents`].
+    pub dependents: Dependents,
+    /// Said when a deletion does not say what becomes of dependents; empty: nothing.
+    pub delete_warning: &'static str,
     /// Filled at first use.
     pub compiled: OnceLock<Rules>,
     /// Likewise.
@@ -88,7 +90,8 @@ impl Plain {
             selectable: &[],
             warnings: |_| Vec::new(),
             update_warnings: |_, _| Vec::new(),
-            orphans: false,
+            dependents: Dependents::Deleted,
+            delete_warning: "",
             compiled: OnceLock::new(),
             shapes: OnceLock::new(),
         }
@@ -183,8 +186,13 @@ impl Strategy for Plain {
         self.generic.returns_deleted
     }
 
-    fn orphans_by_default(&self) -> bool {
-        self.orphans
+    fn dependents(&self) -> Dependents {
+        self.dependents
+    }
+
+    fn delete_warnings(&self, explicit: bool) -> Vec<String> {
+        let said = (!explicit && !self.delete_warning.is_empty()).then(|| self.delete_warning.to_owned());
+        said.into_iter().collect()
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {

@@ -8,7 +8,10 @@ use super::super::plain::Plain;
 use super::super::pod_spec;
 use super::super::value::{below, fill, flag, has, int, is_condition_true, map, put, text};
 use super::job_rules;
-use crate::registry::strategy::Generic;
+use crate::registry::strategy::{Dependents, Generic};
+
+const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them \
+     or set propagationPolicy=Orphan to suppress this warning";
 
 /// Labels by which the pods of a Job are known: of old, and with a prefix.
 pub(super) const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
@@ -29,7 +32,8 @@ pub(super) fn plain(generic: Generic) -> Plain {
         validate_status: job_rules::validate_status,
         row: Some(row),
         selectable: &["status.successful"],
-        orphans: true,
+        dependents: Dependents::Orphaned,
+        delete_warning: PODS_STAY,
         ..Plain::new(generic)
     }
 }

@@ -11,7 +11,7 @@ use super::super::plain::Plain;
 use super::super::pod_spec;
 use super::super::value::{has, map, put};
 use super::super::workload::{self, Counts};
-use crate::registry::strategy::Generic;
+use crate::registry::strategy::{Dependents, Generic};
 
 pub(super) fn pod_template(generic: Generic) -> Plain {
     Plain {
@@ -41,7 +41,7 @@ pub(super) fn replication_controller(generic: Generic) -> Plain {
         warnings: workload::warnings,
         update_warnings: workload::update_warnings,
         selectable: &["status.replicas"],
-        orphans: true,
+        dependents: Dependents::Orphaned,
         ..Plain::new(generic)
     }
 }

@@ -9,7 +9,7 @@ use super::super::check;
 use super::super::plain::Plain;
 use super::super::value::{int, text};
 use crate::registry::admission::AdmissionContext;
-use crate::registry::strategy::Generic;
+use crate::registry::strategy::{Dependents, Generic};
 
 const FIELDS: &[&str] = &[
     "involvedObject.kind",
@@ -26,7 +26,14 @@ const FIELDS: &[&str] = &[
 ];
 
 pub(super) fn plain(generic: Generic) -> Plain {
-    Plain { validate, admit: strict, row: Some(row), selectable: FIELDS, ..Plain::new(generic) }
+    Plain {
+        validate,
+        admit: strict,
+        row: Some(row),
+        selectable: FIELDS,
+        dependents: Dependents::Ignored,
+        ..Plain::new(generic)
+    }
 }
 
 /// Rules for events of both groups. One without `eventTime` is of the older kind, about which there are few.
