@@ -350,7 +350,8 @@ impl Status {
             if let Some(details) = &self.details {
                 map.insert("details".into(), details.to_json());
             }
-            if !self.is_success() {
+            // Upstream does not say that something is just done.
+            if self.code != 200 {
                 map.insert("code".into(), self.code.into());
             }
         }

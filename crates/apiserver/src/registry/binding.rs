@@ -1,6 +1,6 @@
 //! `pods/binding` and `bindings`: a pod gets its node (upstream: `pkg/registry/core/pod/storage` BindingREST).
 
-use machinery::field::{Errors, FieldError, Path};
+use machinery::field::{Errors, FieldError, Path, aggregate};
 use machinery::meta;
 use machinery::schema::Schema;
 use machinery::status::Status;
@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use store::{Entry, Expect};
 
 use super::Registry;
+use super::admission::{self, AdmissionContext, Operation};
 use super::answer;
 use super::body::Expected;
-use super::call::{self, Call, Refused};
+use super::call::{self, Call, Refused, draft};
 use super::handle::ResourceHandle;
 use super::options::WriteOptions;
 use super::seam::Answer;
@@ -28,19 +29,30 @@ impl Call<'_> {
             kind: "Binding",
             type_id: Schema::builtin().kind("", "v1", "Binding"),
         };
-        let mut binding = self.decode_as(body, expected, options.field_validation)?.object;
+        let decoded = self.decode_as(body, expected, options.field_validation)?;
+        let mut binding = decoded.object;
+        if self.name().is_empty() {
+            // Upstream clears what only the server says, but for the subresource.
+            meta::remove(&mut binding, "uid");
+        }
         self.check_namespace(&mut binding)?;
         let name = if self.name().is_empty() { meta::name(&binding) } else { self.name() }.to_owned();
-        if !meta::name(&binding).is_empty() && meta::name(&binding) != name {
+        let context = AdmissionContext {
+            subresource: "binding",
+            ..self.context(Operation::Create, &name, options.dry_run)
+        };
+        admission::mutate(&context, &mut binding, None).await?;
+        if meta::name(&binding) != name {
             return Err(Status::bad_request("name in URL does not match name in Binding object"));
         }
         let errors = validate(&binding);
         if !errors.is_empty() {
-            return Err(Status::invalid("", "Binding", meta::name(&binding), errors));
+            return Err(Status::unknown(aggregate(&errors)));
         }
+        admission::validate(&context, &binding, None).await?;
         let mut assign = |pod: &mut Value| assign(pod, &binding);
         self.registry.rewrite(&self.handle, self.namespace(), &name, options.dry_run, &mut assign).await?;
-        Ok(Answer::with_code(201, answer::to_bytes(&Status::success(None).to_json())))
+        Ok(Answer::done().with_warnings(decoded.warnings))
     }
 }
 
@@ -61,11 +73,15 @@ fn validate(binding: &Value) -> Errors {
 fn assign(pod: &mut Value, binding: &Value) -> Result<(), Status> {
     let name = meta::name(pod).to_owned();
     let refuse = |why: String| Err(Status::conflict("", "pods/binding", &name, why));
-    let (uid, wanted) = (meta::uid(pod), meta::uid(binding));
-    if !wanted.is_empty() && wanted != uid {
-        return refuse(format!(
-            "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
-        ));
+    for (what, wanted, have) in [
+        ("UID", meta::uid(binding), meta::uid(pod)),
+        ("ResourceVersion", meta::resource_version(binding), meta::resource_version(pod)),
+    ] {
+        if !wanted.is_empty() && wanted != have {
+            return refuse(format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}"
+            ));
+        }
     }
     if meta::deletion_timestamp(pod).is_some() {
         return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
@@ -84,21 +100,40 @@ fn assign(pod: &mut Value, binding: &Value) -> Result<(), Status> {
     for (key, value) in meta::annotations(binding).into_iter().flatten() {
         meta::set_annotation(pod, key, value.as_str().unwrap_or_default());
     }
-    set_scheduled(pod);
+    for (key, value) in meta::labels(binding).into_iter().flatten() {
+        meta::set_label(pod, key, value.as_str().unwrap_or_default());
+    }
+    if let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) {
+        // It has a node and is promised none any more.
+        status.remove("nominatedNodeName");
+    }
+    set_condition(pod, "PodScheduled", "", "");
     Ok(())
 }
 
-fn set_scheduled(pod: &mut Value) {
+/// Makes a pod's condition true, from now on when it was not (upstream `podutil.UpdatePodCondition`).
+pub(super) fn set_condition(pod: &mut Value, kind: &str, reason: &str, message: &str) {
     let now = machinery::time::rfc3339(jiff::Timestamp::now());
-    let condition =
-        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
-    let status = &mut pod["status"];
-    match status.get_mut("conditions").and_then(Value::as_array_mut) {
-        Some(conditions) => {
-            conditions.retain(|c| c.get("type").and_then(Value::as_str) != Some("PodScheduled"));
-            conditions.push(condition);
+    let mut condition =
+        json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+    for (field, text) in [("reason", reason), ("message", message)] {
+        if !text.is_empty() {
+            condition[field] = text.into();
         }
-        None => status["conditions"] = json!([condition]),
+    }
+    let status = &mut pod["status"];
+    let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) else {
+        status["conditions"] = json!([condition]);
+        return;
+    };
+    match conditions.iter_mut().find(|have| have["type"] == kind) {
+        Some(have) => {
+            if have["status"] == "True" {
+                condition["lastTransitionTime"] = have["lastTransitionTime"].take();
+            }
+            *have = condition;
+        }
+        None => conditions.push(condition),
     }
 }
 
@@ -121,7 +156,7 @@ impl Registry {
         for _ in 0..RETRIES {
             let mut object = answer::parse(&entry.bytes)?;
             edit(&mut object)?;
-            if dry_run {
+            if dry_run || draft(&object)? == entry.draft() {
                 return Ok(entry);
             }
             match call::put(self.store.as_ref(), &key, Expect::Revision(entry.revision), &object).await {

@@ -61,6 +61,24 @@ impl Call<'_> {
     }
 }
 
+impl Call<'_> {
+    /// Decodes the body as the same kind in one of several versions; one that says none is in the first.
+    pub fn decode_either(
+        &self,
+        body: &[u8],
+        versions: &[Expected<'_>; 2],
+        validation: FieldValidation,
+    ) -> Result<Body, Status> {
+        let content_type = self.request.content_type.as_deref();
+        let decoded = read_object(content_type, body, versions[0].type_id)
+            .map_err(|error| unreadable(error, body, versions[0].kind))?;
+        let api_version = meta::api_version(&decoded.value);
+        let said = versions.iter().find(|version| version.api_version() == api_version);
+        let expected = *said.unwrap_or(&versions[0]);
+        check(decoded.value, decoded.duplicates, expected, validation)
+    }
+}
+
 /// Checks version, kind, types and fields of a parsed object.
 pub(super) fn check(
     mut object: Value,

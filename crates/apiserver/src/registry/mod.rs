@@ -15,6 +15,7 @@ mod apply;
 mod binding;
 mod body;
 mod bootstrap;
+mod budget;
 mod call;
 mod convert;
 mod create;

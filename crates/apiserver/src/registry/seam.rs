@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use auth::UserInfo;
 use bytes::Bytes;
+use machinery::status::Status;
 
 use crate::http::{Accept, Query, RequestInfo};
 
@@ -58,6 +59,12 @@ impl Answer {
             content_type: "application/json",
             warnings: Vec::new(),
         }
+    }
+
+    /// Something posted that is done and leaves no object to show.
+    pub fn done() -> Self {
+        let status = Status { code: 201, ..Status::success(None) };
+        Self::with_code(status.code, super::answer::to_bytes(&status.to_json()))
     }
 
     /// The same answer with warnings for the client.

@@ -2,7 +2,9 @@
 
 mod admission;
 mod allocation;
+mod binding;
 mod deletion;
+mod evictions;
 mod golden;
 pub(super) mod harness;
 mod objects;

@@ -108,6 +108,15 @@ fn check_pod(
             Ok(())
         }
         (Operation::Update, "") => refuse(format!("node {node_text} cannot update pods")),
+        (Operation::Create, "eviction") => {
+            let found = context.registry.object_value("", "pods", context.namespace, context.name);
+            let pod = found.ok_or_else(|| context.handle.not_found(context.name))?;
+            if node_of(&pod) == node {
+                Ok(())
+            } else {
+                refuse(format!("node {node} can only evict pods with spec.nodeName set to itself"))
+            }
+        }
         (_, subresource) => refuse(format!(
             "unexpected pod subresource {}, only 'status' and 'eviction' are allowed",
             go_quote(subresource)

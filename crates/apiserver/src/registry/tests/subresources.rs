@@ -55,71 +55,6 @@ async fn scale_reads_and_writes_replicas() {
 }
 
 #[tokio::test]
-async fn a_pod_is_bound_once() {
-    let h = Harness::start().await;
-    h.must(201, "POST", PODS, pod("p")).await;
-    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
-    h.must(201, "POST", "/api/v1/namespaces/default/bindings", binding.clone()).await;
-    let bound = h.get(&format!("{PODS}/p")).await;
-    assert_eq!(bound["spec"]["nodeName"], "n");
-    assert_eq!(bound["status"]["conditions"][0]["type"], "PodScheduled");
-    let again = h.must(409, "POST", &format!("{PODS}/p/binding"), binding).await;
-    assert_eq!(
-        again["message"],
-        "Operation cannot be fulfilled on pods/binding \"p\": pod p is already assigned to node \"n\""
-    );
-    assert_eq!(
-        h.get(&format!("{PODS}?fieldSelector=spec.nodeName%3Dn")).await["items"].as_array().map(Vec::len),
-        Some(1)
-    );
-}
-
-#[tokio::test]
-async fn evictions_respect_budgets() {
-    let h = Harness::start().await;
-    let mut body = pod("p");
-    body["metadata"]["labels"] = json!({"a": "b"});
-    h.must(201, "POST", PODS, body).await;
-    h.must(201, "POST", &format!("{PODS}/p/binding"), json!({"target": {"name": "n"}})).await;
-    let (code, answer) = h
-        .patch(
-            "merge-patch+json",
-            &format!("{PODS}/p/status"),
-            json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}),
-        )
-        .await;
-    assert_eq!(code, 200, "{answer}");
-    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
-    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}});
-    h.must(201, "POST", budgets, budget).await;
-    let evict = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
-    let path = format!("{PODS}/p/eviction");
-    let early = h.must(429, "POST", &path, evict.clone()).await;
-    assert_eq!(
-        early["details"]["causes"][0]["message"],
-        "The disruption budget b is still being processed by the server."
-    );
-    let status = |allowed: i64| {
-        json!({"status": {"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 1,
-        "desiredHealthy": 1, "expectedPods": 1}})
-    };
-    let (code, answer) = h.patch("merge-patch+json", &format!("{budgets}/b/status"), status(0)).await;
-    assert_eq!(code, 200, "{answer}");
-    let refused = h.must(429, "POST", &path, evict.clone()).await;
-    assert_eq!(refused["message"], "Cannot evict pod as it would violate the pod's disruption budget.");
-    assert_eq!(
-        refused["details"]["causes"][0]["message"],
-        "The disruption budget b needs 1 healthy pods and has 1 currently"
-    );
-    h.patch("merge-patch+json", &format!("{budgets}/b/status"), status(1)).await;
-    h.must(201, "POST", &path, evict).await;
-    assert!(h.get(&format!("{PODS}/p")).await["metadata"]["deletionTimestamp"].is_string());
-    let budget = h.get(&format!("{budgets}/b")).await;
-    assert_eq!(budget["status"]["disruptionsAllowed"], 0);
-    assert!(budget["status"]["disruptedPods"]["p"].is_string());
-}
-
-#[tokio::test]
 async fn pods_get_account_priority_and_tolerations() {
     let h = Harness::start().await;
     let pod_made = h.must(201, "POST", PODS, pod("p")).await;
@@ -211,7 +146,7 @@ async fn node_agents_keep_to_their_node() {
         "nodes \"m\" is forbidden: node \"n\" is not allowed to modify node \"m\""
     );
     h.must(201, "POST", PODS, pod("p")).await;
-    h.must(201, "POST", &format!("{PODS}/p/binding"), json!({"target": {"name": "other"}})).await;
+    h.must(201, "POST", &format!("{PODS}/p/binding"), json!({"metadata": {"name": "p"}, "target": {"name": "other"}})).await;
     let (code, _) = node
         .patch("merge-patch+json", &format!("{PODS}/p/status"), json!({"status": {"phase": "Running"}}))
         .await;
