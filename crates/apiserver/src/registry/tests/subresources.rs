@@ -55,6 +55,45 @@ async fn scale_reads_and_writes_replicas() {
 }
 
 #[tokio::test]
+async fn scales_are_refused_in_the_words_of_their_kind() {
+    let h = Harness::start().await;
+    for (resource, group, read, written) in [
+        ("deployments", "apps", "deployments/scale.apps", "deployments/scale.apps"),
+        ("replicasets", "apps", "replicasets/scale.apps", "replicasets/scale.apps"),
+        ("statefulsets", "apps", "statefulsets.apps", "statefulsets/scale.apps"),
+        (
+            "replicationcontrollers",
+            "",
+            "replicationcontrollers/scale.autoscaling",
+            "replicationcontrollers/scale",
+        ),
+    ] {
+        let prefix = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
+        let path = format!("{prefix}/v1/namespaces/default/{resource}/none/scale");
+        let refused = h.must(404, "GET", &path, Value::Null).await;
+        assert_eq!(refused["message"], format!("{read} \"none\" not found"));
+        let refused = h.must(404, "PUT", &path, json!({"metadata": {"name": "none"}})).await;
+        assert_eq!(refused["message"], format!("{written} \"none\" not found"));
+    }
+    let made = h.must(201, "POST", DEPLOYMENTS, deployment("d")).await;
+    let path = format!("{DEPLOYMENTS}/d/scale");
+    let refused = h.must(409, "PUT", &path, json!({"metadata": {"name": "d", "uid": "x"}})).await;
+    assert_eq!(
+        refused["message"],
+        format!(
+            "Operation cannot be fulfilled on deployments/scale.apps \"d\": Precondition failed: UID in precondition: x, UID in object meta: {}",
+            made["metadata"]["uid"].as_str().unwrap_or_default()
+        )
+    );
+    let refused =
+        h.must(422, "PUT", &path, json!({"metadata": {"name": "d"}, "spec": {"replicas": -1}})).await;
+    assert_eq!(
+        refused["message"],
+        "Scale.autoscaling \"d\" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0"
+    );
+}
+
+#[tokio::test]
 async fn pods_get_account_priority_and_tolerations() {
     let h = Harness::start().await;
     let pod_made = h.must(201, "POST", PODS, pod("p")).await;
@@ -146,7 +185,13 @@ async fn node_agents_keep_to_their_node() {
         "nodes \"m\" is forbidden: node \"n\" is not allowed to modify node \"m\""
     );
     h.must(201, "POST", PODS, pod("p")).await;
-    h.must(201, "POST", &format!("{PODS}/p/binding"), json!({"metadata": {"name": "p"}, "target": {"name": "other"}})).await;
+    h.must(
+        201,
+        "POST",
+        &format!("{PODS}/p/binding"),
+        json!({"metadata": {"name": "p"}, "target": {"name": "other"}}),
+    )
+    .await;
     let (code, _) = node
         .patch("merge-patch+json", &format!("{PODS}/p/status"), json!({"status": {"phase": "Running"}}))
         .await;
