@@ -17,7 +17,7 @@ pub const MIN_EXPIRATION_SECONDS: i64 = 600;
 /// Tokens without a wish live this long, seconds.
 pub const DEFAULT_EXPIRATION_SECONDS: i64 = 3600;
 /// Tokens live at most this long, seconds.
-pub const MAX_EXPIRATION_SECONDS: i64 = 365 * 24 * 3600;
+pub const MAX_EXPIRATION_SECONDS: i64 = 1 << 32;
 
 /// Extra fields of UserInfo, as upstream names them.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";

@@ -56,6 +56,10 @@ pub(crate) async fn answer(chain: &Chain, admitted: Admitted) -> Result<Response
     };
     let strict = query.get("fieldValidation") == Some("Strict");
     let review = read(&body, header(&parts.headers, CONTENT_TYPE), &expected, strict)?;
+    if is_token {
+        // The account, and what the token is bound to, are looked up in the caches.
+        chain.registry.caught_up().await?;
+    }
     let answered = match expected.kind {
         "TokenRequest" => token_request::answer(chain, &info, &user, review)?,
         "TokenReview" => token_review::answer(chain, review)?,

@@ -3,6 +3,7 @@
 use auth::{KubernetesClaims, MAX_EXPIRATION_SECONDS, MIN_EXPIRATION_SECONDS, Ref, TokenSpec, UserInfo};
 use jiff::Timestamp;
 use machinery::field::{Errors, FieldError, Path};
+use machinery::meta::split_api_version;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
@@ -10,6 +11,8 @@ use super::{check_namespace, text, texts};
 use crate::flow::{Chain, new_uuid, now_seconds};
 use crate::http::RequestInfo;
 
+const GROUP: &str = "authentication.k8s.io";
+const KIND: &str = "TokenRequest";
 /// What kubelets ask for on behalf of pods that name no lifetime of their own: these tokens are replaced long before, but a
 /// program that reads its token only once must not break.
 const KUBELET_EXPIRATION_SECONDS: i64 = 3607;
@@ -24,11 +27,12 @@ pub(super) fn answer(
     mut request: Value,
 ) -> Result<Value, Status> {
     check_namespace(&request, info)?;
-    let wished = wishes(chain, &request["spec"])?;
+    check_name(&request, info)?;
     let account = chain
         .registry
         .object_value("", "serviceaccounts", &info.namespace, &info.name)
         .ok_or_else(|| Status::not_found("", "serviceaccounts", &info.name))?;
+    let wished = wishes(chain, &request["spec"])?;
     let mut kubernetes = KubernetesClaims {
         namespace: info.namespace.clone(),
         serviceaccount: reference(&account),
@@ -41,7 +45,7 @@ pub(super) fn answer(
     }
 
     let now = now_seconds();
-    let seconds = wished.seconds.min(MAX_EXPIRATION_SECONDS);
+    let seconds = wished.seconds;
     let own_audience = wished.audiences == chain.authenticator.audiences();
     let extended = seconds == KUBELET_EXPIRATION_SECONDS && kubernetes.pod.is_some() && own_audience;
     let mut expiration_seconds = seconds;
@@ -64,6 +68,18 @@ pub(super) fn answer(
     Ok(request)
 }
 
+/// The name of the account, when the body has one.
+fn check_name(request: &Value, info: &RequestInfo) -> Result<(), Status> {
+    let name = text(&request["metadata"], "name");
+    if name.is_empty() || name == info.name {
+        return Ok(());
+    }
+    let path = Path::new("metadata").child("name");
+    let detail = "must match the service account name if specified";
+    let errors: Errors = vec![FieldError::invalid(&path, name, detail)];
+    Err(Status::invalid(GROUP, KIND, &info.name, errors))
+}
+
 struct Wishes {
     audiences: Vec<String>,
     seconds: i64,
@@ -78,13 +94,13 @@ fn wishes(chain: &Chain, spec: &Value) -> Result<Wishes, Status> {
     let path = Path::new("spec").child("expirationSeconds");
     let detail = if seconds < MIN_EXPIRATION_SECONDS {
         "may not specify a duration less than 10 minutes"
-    } else if seconds > 1 << 32 {
+    } else if seconds > MAX_EXPIRATION_SECONDS {
         "may not specify a duration larger than 2^32 seconds"
     } else {
         return Ok(Wishes { audiences, seconds });
     };
     let errors: Errors = vec![FieldError::invalid(&path, seconds, detail)];
-    Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", errors))
+    Err(Status::invalid(GROUP, KIND, "", errors))
 }
 
 fn rfc3339(seconds: i64) -> Result<String, Status> {
@@ -105,13 +121,14 @@ fn bind(
     bound: &Value,
     claims: &mut KubernetesClaims,
 ) -> Result<(), Status> {
-    let (kind, version, name) = (text(bound, "kind"), text(bound, "apiVersion"), text(bound, "name"));
-    let (plural, namespace) = match (version, kind) {
-        ("v1", "Pod") => ("pods", info.namespace.as_str()),
-        ("v1", "Secret") => ("secrets", info.namespace.as_str()),
-        ("v1", "Node") => ("nodes", ""),
+    let (kind, name) = (text(bound, "kind"), text(bound, "name"));
+    let (group, version) = split_api_version(text(bound, "apiVersion"));
+    let (plural, namespace) = match (group, kind) {
+        ("", "Pod") => ("pods", info.namespace.as_str()),
+        ("", "Secret") => ("secrets", info.namespace.as_str()),
+        ("", "Node") => ("nodes", ""),
         _ => {
-            let message = format!("cannot bind token to object of type {version}, Kind={kind}");
+            let message = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
             return Err(Status::bad_request(message));
         }
     };
@@ -119,22 +136,23 @@ fn bind(
         .registry
         .object_value("", plural, namespace, name)
         .ok_or_else(|| Status::not_found("", plural, name))?;
+    if kind == "Pod" && text(&object["spec"], "serviceAccountName") != info.name {
+        return Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+            info.name
+        )));
+    }
     let found = reference(&object);
     let wanted = text(bound, "uid");
     if !wanted.is_empty() && wanted != found.uid {
         let why = format!(
             "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
         );
-        return Err(Status::conflict("", plural, name, why));
+        // Upstream names the kind here, not the resource.
+        return Err(Status::conflict("", kind, name, why));
     }
     match kind {
         "Pod" => {
-            if text(&object["spec"], "serviceAccountName") != info.name {
-                return Err(Status::bad_request(format!(
-                    "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
-                    info.name
-                )));
-            }
             claims.node = pod_node(chain, &object);
             claims.pod = Some(found);
         }

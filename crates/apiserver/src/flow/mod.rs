@@ -13,6 +13,8 @@ mod routes;
 mod bad_input_tests;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod token_tests;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
