@@ -39,8 +39,7 @@ fn split_name(text: &str) -> Option<ProxiedName<'_>> {
     let parts: Vec<&str> = text.split(':').collect();
     let (scheme, name, port) = match parts.as_slice() {
         [name] => ("", *name, ""),
-        [name, port] if !matches!(*name, "http" | "https") => ("", *name, *port),
-        [scheme, name] => (*scheme, *name, ""),
+        [name, port] => ("", *name, *port),
         [scheme @ ("" | "http" | "https"), name, port] => (*scheme, *name, *port),
         _ => return None,
     };
@@ -96,14 +95,16 @@ pub(super) fn pod(chain: &Chain, info: &RequestInfo) -> Result<Target, Status> {
 /// One of a Service's ready endpoints.
 pub(super) fn service(chain: &Chain, info: &RequestInfo) -> Result<Target, Status> {
     let asked = proxied_name("service", &info.name)?;
-    let service = chain
-        .registry
-        .object_value("", "services", &info.namespace, asked.name)
-        .ok_or_else(|| Status::not_found("", "services", asked.name))?;
+    let service = chain.registry.object_value("", "services", &info.namespace, asked.name);
+    let service = service.ok_or_else(|| {
+        // Upstream looks at the Service itself only for the name of a port.
+        let looked_at = if asked.port.parse::<i64>().is_ok() { "services" } else { "endpoints" };
+        Status::not_found("", looked_at, asked.name)
+    })?;
     let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
     let port_name = port_name(ports, asked.port).ok_or_else(|| {
         Status::service_unavailable(format!(
-            "no service port {:?} found for service {:?}",
+            "no service port {} found for service {:?}",
             asked.port, asked.name
         ))
     })?;
@@ -128,21 +129,11 @@ pub(super) fn service(chain: &Chain, info: &RequestInfo) -> Result<Target, Statu
     Ok(Target { host, port, security: security(asked.scheme) })
 }
 
-/// The name of the Service's port that is asked for by name or number; without a wish it must have only one.
-fn port_name<'a>(ports: &'a [Value], asked: &str) -> Option<&'a str> {
-    let name = |port: &'a Value| port["name"].as_str().unwrap_or_default();
-    if asked.is_empty() {
-        return match ports {
-            [only] => Some(name(only)),
-            // With several, the one without a name; there can be none such in a valid Service.
-            _ => ports.iter().map(name).find(|name| name.is_empty()),
-        };
-    }
-    let number = asked.parse::<u64>().ok();
-    ports
-        .iter()
-        .find(|port| name(port) == asked || number.is_some() && port["port"].as_u64() == number)
-        .map(name)
+/// The name of the Service's port that is asked for by name or number; without a wish it is the one without a name.
+fn port_name<'a>(ports: &'a [Value], asked: &'a str) -> Option<&'a str> {
+    let Ok(number) = asked.parse::<i64>() else { return Some(asked) };
+    let port = ports.iter().find(|port| port["port"].as_i64() == Some(number))?;
+    Some(port["name"].as_str().unwrap_or_default())
 }
 
 fn belongs_to(slice: &Value, service: &str) -> bool {
@@ -203,7 +194,8 @@ mod tests {
             ("web", Some(("", "web", ""))),
             ("web:8080", Some(("", "web", "8080"))),
             ("https:web:443", Some(("https", "web", "443"))),
-            ("https:web", Some(("https", "web", ""))),
+            ("https:web", Some(("", "https", "web"))),
+            ("https:web:", Some(("https", "web", ""))),
             ("http:web:", Some(("http", "web", ""))),
             (":web:80", Some(("", "web", "80"))),
             ("ftp:web:80", None),
@@ -242,8 +234,8 @@ mod tests {
         let ports = [json!({"name": "http", "port": 80}), json!({"name": "admin", "port": 8080})];
         assert_eq!(port_name(&ports, "http"), Some("http"));
         assert_eq!(port_name(&ports, "8080"), Some("admin"));
-        assert_eq!(port_name(&ports, ""), None);
-        assert_eq!(port_name(&ports[..1], ""), Some("http"));
+        assert_eq!(port_name(&ports, "81"), None);
+        assert_eq!(port_name(&ports[..1], ""), Some(""));
         assert_eq!(port_name(&[json!({"port": 80})], ""), Some(""));
     }
 }
