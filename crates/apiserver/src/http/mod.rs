@@ -7,6 +7,7 @@ mod pretty;
 mod query;
 mod request_info;
 mod respond;
+mod warnings;
 mod watch_frames;
 
 pub use accept::{Accept, Format, MediaRange, Transform, parse_accept};

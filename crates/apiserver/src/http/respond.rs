@@ -14,7 +14,7 @@ use machinery::status::Status;
 use serde_json::Value;
 
 use super::watch_frames::protobuf_frames;
-use super::{Accept, Format, Query, full, pretty::pretty};
+use super::{Accept, Format, Query, full, pretty::pretty, warnings};
 use crate::ApiBody;
 use crate::registry::{Answer, AnswerBody};
 
@@ -56,10 +56,8 @@ pub(crate) async fn respond(answer: Answer, wishes: Wishes) -> Response<ApiBody>
         }
         AnswerBody::Stream(body) => with_type(code, answer.content_type, body),
     };
-    for warning in &answer.warnings {
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - {:?}", warning.replace(['\n', '\r'], " "))) {
-            response.headers_mut().append(http::header::WARNING, value);
-        }
+    for value in warnings::headers(&answer.warnings) {
+        response.headers_mut().append(http::header::WARNING, value);
     }
     response
 }
