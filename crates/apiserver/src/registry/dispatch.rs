@@ -6,6 +6,7 @@ use machinery::status::Status;
 
 use super::Registry;
 use super::call::Call;
+use super::deprecations;
 use super::seam::{Answer, ApiRequest};
 
 /// Answers one request.
@@ -30,8 +31,12 @@ pub(super) async fn run(registry: &Registry, request: &ApiRequest, body: Bytes) 
         // Admission judges by the caches: they have to show what was acknowledged before this request.
         registry.caught_up().await?;
     }
+    let warning = deprecations::warning(&handle.api_version, &handle.kind);
     let call = Call::new(registry, request, handle)?;
-    if info.subresource.is_empty() { object(&call, body).await } else { subresource(&call, body).await }
+    let mut answer =
+        if info.subresource.is_empty() { object(&call, body).await } else { subresource(&call, body).await }?;
+    answer.warnings.splice(..0, warning);
+    Ok(answer)
 }
 
 fn is_read(verb: &str) -> bool {

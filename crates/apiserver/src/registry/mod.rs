@@ -21,6 +21,7 @@ mod convert;
 mod create;
 mod delete;
 mod delete_options;
+mod deprecations;
 mod dispatch;
 pub(crate) mod event_expiry;
 mod eviction;
