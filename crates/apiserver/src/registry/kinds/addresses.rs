@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use machinery::field::{Errors, FieldError, Path};
+use machinery::text::go_quote;
 
 const NO_ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 const NO_RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
@@ -151,6 +152,44 @@ fn not_canonical(text: &str, canonical: &str, path: &Path) -> Option<FieldError>
     (text != canonical).then(|| FieldError::invalid(path, text, detail))
 }
 
+/// What is to be said of an address that is written in an unusual way (upstream `GetWarningsForIP`).
+pub(super) fn ip_warning(text: &str, path: &Path) -> Option<String> {
+    let address = lenient(text)?;
+    let given = go_quote(text);
+    let usual = go_quote(&address.to_canonical().to_string());
+    if text.parse::<IpAddr>().is_err() || is_mapped(address) {
+        return Some(format!("{path}: non-standard IP address {given} is invalid: use {usual}"));
+    }
+    let unusual = address.is_ipv6() && address.to_string() != text;
+    unusual.then(|| format!("{path}: IPv6 address {given} should be in RFC 5952 canonical format ({usual})"))
+}
+
+/// The same for a range (upstream `GetWarningsForCIDR`).
+pub(super) fn range_warnings(text: &str, path: &Path) -> Vec<String> {
+    let Some(range) = lenient_range(text) else { return Vec::new() };
+    let (given, usual) = (go_quote(text), go_quote(&range.canonical()));
+    let mut warnings = Vec::new();
+    if mask(range.address, range.bits) != range.address {
+        let bits = if range.is_v4() { 32 } else { 128 };
+        let one = go_quote(&format!("{}/{bits}", range.address));
+        warnings.push(format!(
+            "{path}: CIDR value {given} is ambiguous in this context (should be {usual} or {one}?)"
+        ));
+    }
+    let (address, bits) = text.split_once('/').unwrap_or((text, ""));
+    if address.parse::<IpAddr>().is_err()
+        || is_mapped(range.address)
+        || (bits.len() > 1 && bits.starts_with('0'))
+    {
+        warnings.push(format!("{path}: non-standard CIDR value {given} is invalid: use {usual}"));
+    }
+    if warnings.is_empty() && !range.is_v4() && range.canonical() != text {
+        let what = "should be in RFC 5952 canonical format";
+        warnings.push(format!("{path}: IPv6 CIDR value {given} {what} ({usual})"));
+    }
+    warnings
+}
+
 /// Why traffic cannot be sent to this address. Upstream refuses those of the loopback, too, where a cluster of one
 /// machine may well live.
 pub(super) fn endpoint(address: IpAddr, text: &str, path: &Path) -> Errors {
@@ -193,6 +232,45 @@ mod tests {
             ("", NO_ADDRESS),
         ] {
             assert_eq!(detail(canonical_ip(text, &path)), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn unusual_forms_are_warned_of() {
+        let path = Path::new("x");
+        for (text, wanted) in [
+            ("10.0.0.1", None),
+            ("fd00::1", None),
+            ("010.0.0.1", Some("x: non-standard IP address \"010.0.0.1\" is invalid: use \"10.0.0.1\"")),
+            (
+                "::ffff:1.2.3.4",
+                Some("x: non-standard IP address \"::ffff:1.2.3.4\" is invalid: use \"1.2.3.4\""),
+            ),
+            (
+                "FD00::1",
+                Some("x: IPv6 address \"FD00::1\" should be in RFC 5952 canonical format (\"fd00::1\")"),
+            ),
+        ] {
+            assert_eq!(ip_warning(text, &path).as_deref(), wanted);
+        }
+        for (text, wanted) in [
+            ("10.0.0.0/8", vec![]),
+            (
+                "10.0.0.1/8",
+                vec![
+                    "x: CIDR value \"10.0.0.1/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \"10.0.0.1/32\"?)",
+                ],
+            ),
+            (
+                "10.0.0.0/08",
+                vec!["x: non-standard CIDR value \"10.0.0.0/08\" is invalid: use \"10.0.0.0/8\""],
+            ),
+            (
+                "FD00::/8",
+                vec!["x: IPv6 CIDR value \"FD00::/8\" should be in RFC 5952 canonical format (\"fd00::/8\")"],
+            ),
+        ] {
+            assert_eq!(range_warnings(text, &path), wanted);
         }
     }
 

@@ -26,8 +26,30 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         validate,
         immutable: &["/addressType"],
         row: Some(row),
+        warnings: |slice| {
+            let names = text(slice, "addressType") == "FQDN";
+            let old = names.then(|| "spec.addressType: FQDN endpoints are deprecated".to_owned());
+            old.into_iter().chain(address_warnings(slice)).collect()
+        },
+        update_warnings: |slice, _| address_warnings(slice),
         ..Plain::new(generic)
     })
+}
+
+/// Addresses that are written in an unusual way. Those of the controller are not.
+fn address_warnings(slice: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if meta::label(slice, "endpointslice.kubernetes.io/managed-by") == Some("endpointslice-controller.k8s.io")
+    {
+        return warnings;
+    }
+    for (i, endpoint) in list(slice, "endpoints").iter().enumerate() {
+        let path = Path::new("endpoints").index(i).child("addresses");
+        for (j, address) in strings(endpoint, "addresses").into_iter().enumerate() {
+            warnings.extend(addresses::ip_warning(address, &path.index(j)));
+        }
+    }
+    warnings
 }
 
 fn validate(slice: &Value) -> Errors {

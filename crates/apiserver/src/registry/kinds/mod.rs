@@ -18,6 +18,7 @@ pub(super) mod flow_control;
 mod lifecycle;
 mod match_rules;
 mod networking;
+mod node_labels;
 mod plain;
 mod pod_spec;
 mod policy;

@@ -5,9 +5,9 @@ use machinery::{meta, names};
 use serde_json::{Value, json};
 
 use super::cells::age;
-use super::check;
 use super::plain::Plain;
 use super::value::{map, text};
+use super::{check, node_labels};
 use crate::registry::strategy::Generic;
 
 /// The strategy of a resource of the group.
@@ -16,6 +16,8 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         validate,
         immutable: &["/handler"],
         row: Some(row),
+        warnings,
+        update_warnings: |object, _| warnings(object),
         ..Plain::new(generic)
     })
 }
@@ -30,6 +32,13 @@ fn validate(object: &Value) -> Errors {
     let at = Path::new("scheduling").child("nodeSelector");
     errors.extend(check::labels(map(&object["scheduling"], "nodeSelector"), &at));
     errors
+}
+
+fn warnings(object: &Value) -> Vec<String> {
+    let labels = map(&object["scheduling"], "nodeSelector").into_iter().flatten();
+    labels
+        .filter_map(|(key, _)| Some(format!("scheduling.nodeSelector: {}", node_labels::old(key)?)))
+        .collect()
 }
 
 fn row(object: &Value, now: i64) -> Vec<Value> {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::cells::{age, or_unset};
 use super::check;
+use super::node_labels;
 use super::plain::Plain;
 use super::shape::csi_driver;
 use super::value::{flag, has, int, list, map, put, strings, text};
@@ -46,6 +47,8 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
             validate: class,
             validate_update: class_update,
             row: Some(class_row),
+            warnings: node_labels::of_storage_class,
+            update_warnings: |object, _| node_labels::of_storage_class(object),
             ..base
         },
         "csidrivers" => Plain {
@@ -62,6 +65,8 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
             validate: capacity,
             immutable: &["/nodeTopology", "/storageClassName"],
             row: Some(capacity_row),
+            warnings: node_labels::of_storage_capacity,
+            update_warnings: |object, _| node_labels::of_storage_capacity(object),
             ..base
         },
         "volumeattachments" => Plain {

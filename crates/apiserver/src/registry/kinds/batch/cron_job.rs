@@ -9,7 +9,8 @@ use super::super::check;
 use super::super::plain::Plain;
 use super::super::pod_spec;
 use super::super::value::{flag, has, list, text};
-use super::{job_rules, schedule};
+use super::super::workload;
+use super::{job, job_rules, schedule};
 use crate::registry::strategy::Generic;
 
 /// Longest name: Jobs append eleven characters to it.
@@ -30,8 +31,40 @@ pub(super) fn plain(generic: Generic) -> Plain {
         validate_create,
         validate_update,
         row: Some(row),
+        warnings,
+        update_warnings,
         ..Plain::new(generic)
     }
+}
+
+/// What of a job works but is likely a mistake.
+fn warnings(object: &Value) -> Vec<String> {
+    let mut warnings = workload::name_warnings(object);
+    warnings.extend(template_warnings(object));
+    warnings.extend(zone_warning(object));
+    warnings
+}
+
+fn update_warnings(object: &Value, old: &Value) -> Vec<String> {
+    let same = meta::generation(object) == meta::generation(old);
+    let mut warnings = if same { Vec::new() } else { template_warnings(object) };
+    warnings.extend(zone_warning(object));
+    warnings
+}
+
+fn template_warnings(object: &Value) -> Vec<String> {
+    let path = Path::new("spec").child("jobTemplate").child("spec");
+    job::spec_warnings(&object["spec"]["jobTemplate"]["spec"], &path)
+}
+
+/// Time zones have a field of their own. The path in the warning is upstream's.
+fn zone_warning(object: &Value) -> Option<String> {
+    let zoned = text(&object["spec"], "schedule").contains("TZ");
+    zoned.then(|| {
+        "CRON_TZ or TZ used in spec.spec.schedule is not officially supported, see \
+         https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+            .to_owned()
+    })
 }
 
 fn defaults(object: &mut Value) {

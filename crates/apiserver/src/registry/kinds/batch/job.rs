@@ -1,5 +1,6 @@
 //! Jobs: defaults, the selector that is made for them, and their row.
 
+use machinery::field::Path;
 use machinery::meta;
 use serde_json::{Map, Value, json};
 
@@ -7,11 +8,16 @@ use super::super::cells::{age, containers, duration, selector};
 use super::super::plain::Plain;
 use super::super::pod_spec;
 use super::super::value::{below, fill, flag, has, int, is_condition_true, map, put, text};
+use super::super::workload;
 use super::job_rules;
 use crate::registry::strategy::{Dependents, Generic};
 
 const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them \
      or set propagationPolicy=Orphan to suppress this warning";
+
+/// More than so many indexes are likely too many to tell which are done.
+const COMPLETIONS_MANY: i64 = 100_000;
+const PARALLELISM_MANY: i64 = 10_000;
 
 /// Labels by which the pods of a Job are known: of old, and with a prefix.
 pub(super) const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
@@ -34,8 +40,29 @@ pub(super) fn plain(generic: Generic) -> Plain {
         selectable: &["status.successful"],
         dependents: Dependents::Orphaned,
         delete_warning: PODS_STAY,
+        warnings: |object| {
+            let mut warnings = workload::name_warnings(object);
+            warnings.extend(spec_warnings(&object["spec"], &Path::new("spec")));
+            warnings
+        },
+        update_warnings: |object, old| {
+            let same = meta::generation(object) == meta::generation(old);
+            if same { Vec::new() } else { spec_warnings(&object["spec"], &Path::new("spec")) }
+        },
         ..Plain::new(generic)
     }
+}
+
+/// What of a job works but is likely a mistake (upstream `pkg/api/job/warnings.go`).
+pub(super) fn spec_warnings(spec: &Value, path: &Path) -> Vec<String> {
+    const MANY: &str = "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+                        Kubernetes might not be able to track completedIndexes when a big number of indexes fail";
+    let count = |field: &str| int(spec, field).unwrap_or_default();
+    let indexed = text(spec, "completionMode") == "Indexed";
+    let many = indexed && count("completions") > COMPLETIONS_MANY && count("parallelism") > PARALLELISM_MANY;
+    let mut warnings: Vec<String> = many.then(|| format!("{path}: {MANY}")).into_iter().collect();
+    warnings.extend(pod_spec::template_warnings(&spec["template"], &path.child("template")));
+    warnings
 }
 
 fn defaults(job: &mut Value) {

@@ -34,10 +34,19 @@ pub(super) fn plain(generic: Generic) -> Plain {
         validate_update,
         validate_status,
         row: Some(row),
-        warnings: |object| pod_spec::claim_warnings(&object["spec"], &Path::new("spec")),
-        update_warnings: |object, _| pod_spec::claim_warnings(&object["spec"], &Path::new("spec")),
+        warnings,
+        update_warnings: |object, _| warnings(object),
         ..Plain::new(generic)
     }
+}
+
+fn warnings(object: &Value) -> Vec<String> {
+    let old = meta::annotation(object, BETA_CLASS).map(|_| {
+        let what = "deprecated since v1.8; use \"storageClassName\" attribute instead";
+        format!("metadata.annotations[{BETA_CLASS}]: {what}")
+    });
+    let amounts = pod_spec::claim_warnings(&object["spec"], &Path::new("spec"));
+    old.into_iter().chain(amounts).collect()
 }
 
 /// What a volume is filled with is told by two fields that say the same. The older one knows claims and snapshots only,

@@ -10,6 +10,7 @@ use super::super::cells::age;
 use super::super::check;
 use super::super::plain::Plain;
 use super::super::value::{below, flag, has, map, put, text};
+use super::tls_secret;
 use crate::registry::strategy::Generic;
 
 /// Bytes that all values together may have.
@@ -33,6 +34,8 @@ pub(super) fn secret(generic: Generic) -> Plain {
         immutable: &["/type"],
         validate_update: |object, old| fixed(object, old, &["data"]),
         row: Some(secret_row),
+        warnings: tls_secret::warnings,
+        update_warnings: |object, _| tls_secret::warnings(object),
         selectable: &["type"],
         ..Plain::new(generic)
     }

@@ -21,8 +21,28 @@ pub(super) fn plain(generic: Generic) -> Plain {
             if object.get("subsets") == old.get("subsets") { Errors::new() } else { validate(object) }
         },
         row: Some(row),
+        warnings,
+        update_warnings: |object, _| warnings(object),
         ..Plain::new(generic)
     }
+}
+
+/// Addresses that are written in an unusual way. Those of the controller are not.
+fn warnings(object: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if meta::label(object, "endpoints.kubernetes.io/managed-by") == Some("endpoint-controller") {
+        return warnings;
+    }
+    for (i, subset) in list(object, "subsets").iter().enumerate() {
+        for field in ["addresses", "notReadyAddresses"] {
+            let path = Path::new("subsets").index(i).child(field);
+            for (j, address) in list(subset, field).iter().enumerate() {
+                let path = path.index(j).child("ip");
+                warnings.extend(addresses::ip_warning(text(address, "ip"), &path));
+            }
+        }
+    }
+    warnings
 }
 
 fn validate(object: &Value) -> Errors {

@@ -18,6 +18,8 @@ mod service_columns;
 pub(crate) mod service_rules;
 mod service_status;
 mod service_update;
+mod service_warnings;
+mod tls_secret;
 mod volume;
 
 pub(super) use claim::validate_claim_spec;
@@ -35,7 +37,14 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     Some(match plural {
         "configmaps" => data::config_map(generic),
         "secrets" => data::secret(generic),
-        "serviceaccounts" => Plain { row: Some(service_account_row), ..Plain::new(generic) },
+        "serviceaccounts" => Plain {
+            row: Some(service_account_row),
+            warnings: mountable_secrets,
+            update_warnings: |object, old| {
+                if mountable_secrets(old).is_empty() { mountable_secrets(object) } else { Vec::new() }
+            },
+            ..Plain::new(generic)
+        },
         "endpoints" => endpoints::plain(generic),
         "events" => event::plain(generic),
         "limitranges" => quota::limit_range(generic),
@@ -46,6 +55,14 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "replicationcontrollers" => controller::replication_controller(generic),
         _ => return None,
     })
+}
+
+/// Secrets are kept apart by namespaces now.
+fn mountable_secrets(account: &Value) -> Vec<String> {
+    const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+    let what = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets";
+    let warning = |_| format!("metadata.annotations[{ENFORCE}]: {what}");
+    meta::annotation(account, ENFORCE).map(warning).into_iter().collect()
 }
 
 fn service_account_row(object: &Value, now: i64) -> Vec<Value> {

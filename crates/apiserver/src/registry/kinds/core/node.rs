@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::cells::{age, or_none};
 use super::super::rules::Rules;
-use super::super::value::{fill, flag, list, map, put, strings, text};
+use super::super::value::{fill, flag, has, list, map, put, strings, text};
 use super::super::{addresses, check, resources};
 use crate::registry::strategy::Strategy;
 
@@ -43,6 +43,18 @@ static DEFAULTS: LazyLock<Rules> = LazyLock::new(|| {
 impl Strategy for Node {
     fn clears_status(&self) -> bool {
         false
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let spec = &object["spec"];
+        let said = [
+            (has(spec, "configSource"), "spec.configSource: the feature is removed"),
+            (
+                !text(spec, "externalID").is_empty(),
+                "spec.externalID: this field is deprecated, and is unused by Kubernetes",
+            ),
+        ];
+        said.into_iter().filter(|(is, _)| *is).map(|(_, what)| what.to_owned()).collect()
     }
 
     fn default(&self, object: &mut Value) {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use machinery::field::{Errors, FieldError, Path};
 use machinery::names;
-use machinery::text::go_quote;
 use serde_json::{Value, json};
 
 use super::super::addresses;
@@ -236,16 +235,8 @@ pub(super) fn warnings(pod: &Value, old: &Value) -> Vec<String> {
             continue;
         }
         for (i, address) in list(&pod["status"], field).iter().enumerate() {
-            let ip = text(address, "ip");
-            if let Ok(parsed) = ip.parse::<std::net::IpAddr>()
-                && parsed.to_string() != ip
-            {
-                let usual = go_quote(&parsed.to_string());
-                warnings.push(format!(
-                    "status.{field}[{i}].ip: IPv6 address {} should be in RFC 5952 canonical format ({usual})",
-                    go_quote(ip)
-                ));
-            }
+            let path = Path::new("status").child(field).index(i).child("ip");
+            warnings.extend(addresses::ip_warning(text(address, "ip"), &path));
         }
     }
     warnings

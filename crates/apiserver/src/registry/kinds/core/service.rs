@@ -5,7 +5,7 @@ use machinery::{names, status::Status};
 use serde_json::{Value, json};
 
 use super::super::value::put;
-use super::{service_columns, service_rules, service_status, service_update};
+use super::{service_columns, service_rules, service_status, service_update, service_warnings};
 use crate::registry::admission::AdmissionContext;
 use crate::registry::strategy::Strategy;
 
@@ -83,7 +83,7 @@ impl Strategy for Service {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        service_status::warnings(object)
+        service_warnings::warnings(object)
     }
 
     fn table_row(&self, object: &Value, now: i64) -> Option<Vec<Value>> {

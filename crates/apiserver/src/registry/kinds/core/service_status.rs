@@ -1,10 +1,10 @@
 //! What load balancers say of a Service, and what to warn of.
 
 use machinery::field::{Errors, FieldError, Path};
-use machinery::{meta, names};
+use machinery::names;
 use serde_json::Value;
 
-use super::super::value::{each, has, list, put, strings, text};
+use super::super::value::{each, has, list, put, text};
 use super::super::{addresses, check};
 
 /// An address is that of the Service unless something else is said.
@@ -56,34 +56,4 @@ pub(super) fn validate(service: &Value, old: &Value) -> Errors {
         }
     }
     errors
-}
-
-/// What works but is likely a mistake (upstream `GetWarningsForService`).
-pub(super) fn warnings(service: &Value) -> Vec<String> {
-    const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
-    let spec = &service["spec"];
-    let mut warnings = Vec::new();
-    if meta::annotation(service, HINTS).is_some() {
-        warnings.push(format!(
-            "annotation {HINTS} is deprecated, please use service.kubernetes.io/topology-mode instead"
-        ));
-    }
-    let headless = strings(spec, "clusterIPs") == ["None"];
-    let kind = text(spec, "type");
-    if headless && !text(spec, "loadBalancerIP").is_empty() {
-        warnings.push("spec.loadBalancerIP is ignored for headless services".to_owned());
-    }
-    if kind == "ExternalName" && !strings(spec, "externalIPs").is_empty() {
-        warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
-    }
-    if kind != "ExternalName" && !text(spec, "externalName").is_empty() {
-        warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
-    }
-    if headless && !strings(spec, "externalIPs").is_empty() {
-        warnings.push("spec.externalIPs is ignored for headless services".to_owned());
-    }
-    if headless && text(spec, "sessionAffinity") != "None" {
-        warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
-    }
-    warnings
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::cells::{access_modes, age, or_unset};
 use super::super::check;
+use super::super::node_labels;
 use super::super::plain::Plain;
 use super::super::pod_spec;
 use super::super::value::{has, list, map, put, strings, text};
@@ -56,6 +57,7 @@ pub(super) fn plain(generic: Generic) -> Plain {
         validate_update,
         row: Some(row),
         warnings,
+        update_warnings: |object, _| warnings(object),
         ..Plain::new(generic)
     }
 }
@@ -267,6 +269,13 @@ fn warnings(object: &Value) -> Vec<String> {
             "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".to_owned(),
         );
     }
-    warnings.extend(pod_spec::dead_volume(spec).map(|(shown, since)| format!("spec.{shown}: {since}")));
+    let required = &spec["nodeAffinity"]["required"];
+    let path = Path::new("spec").child("nodeAffinity").child("required").child("nodeSelectorTerms");
+    for (i, term) in list(required, "nodeSelectorTerms").iter().enumerate() {
+        warnings.extend(node_labels::of_term(term, true, &path.index(i)));
+    }
+    // Of these two nobody says anything.
+    let dead = pod_spec::dead_volume(spec).filter(|(shown, _)| !matches!(*shown, "flocker" | "quobyte"));
+    warnings.extend(dead.map(|(shown, since)| format!("spec.{shown}: {since}")));
     warnings
 }

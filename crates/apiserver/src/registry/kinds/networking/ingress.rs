@@ -20,8 +20,17 @@ pub(super) fn plain(generic: Generic) -> Plain {
         validate_create,
         validate_status,
         row: Some(row),
+        warnings,
         ..Plain::new(generic)
     }
+}
+
+/// A class was an annotation once.
+fn warnings(ingress: &Value) -> Vec<String> {
+    const CLASS: &str = "kubernetes.io/ingress.class";
+    let old = meta::annotation(ingress, CLASS).is_some() && !has(&ingress["spec"], "ingressClassName");
+    let what = format!("annotation \"{CLASS}\" is deprecated, please use 'spec.ingressClassName' instead");
+    old.then_some(what).into_iter().collect()
 }
 
 fn validate(object: &Value) -> Errors {

@@ -19,8 +19,33 @@ pub(super) fn plain(generic: Generic) -> Plain {
         complete: defaults,
         validate,
         row: Some(row),
+        warnings,
+        update_warnings: |object, _| warnings(object),
         ..Plain::new(generic)
     }
+}
+
+/// Ranges that are written in an unusual way.
+fn warnings(policy: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        let path = Path::new("spec").child(direction);
+        for (i, rule) in list(&policy["spec"], direction).iter().enumerate() {
+            for (j, peer) in list(rule, peers).iter().enumerate() {
+                let path = path.index(i).child(peers).index(j).child("ipBlock");
+                warnings.extend(range_warnings(&peer["ipBlock"], &path));
+            }
+        }
+    }
+    warnings
+}
+
+fn range_warnings(block: &Value, path: &Path) -> Vec<String> {
+    let mut warnings = addresses::range_warnings(text(block, "cidr"), &path.child("cidr"));
+    for (i, range) in strings(block, "except").into_iter().enumerate() {
+        warnings.extend(addresses::range_warnings(range, &path.child("except").index(i)));
+    }
+    warnings
 }
 
 fn defaults(object: &mut Value) {

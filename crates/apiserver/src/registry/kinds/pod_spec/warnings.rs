@@ -9,6 +9,7 @@ use machinery::text::go_quote;
 use machinery::{meta, names};
 use serde_json::Value;
 
+use super::super::node_labels;
 use super::super::value::{has, int, list, map, text};
 use super::{annotations, every_container};
 
@@ -29,14 +30,6 @@ const DEAD_VOLUMES: [(&str, &str, &str); 9] = [
     ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
     ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
     ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
-];
-/// Labels of nodes, since when they have another name, and which.
-const OLD_LABELS: [(&str, &str, &str); 5] = [
-    ("beta.kubernetes.io/arch", "v1.14", "kubernetes.io/arch"),
-    ("beta.kubernetes.io/os", "v1.14", "kubernetes.io/os"),
-    ("failure-domain.beta.kubernetes.io/region", "v1.17", "topology.kubernetes.io/region"),
-    ("failure-domain.beta.kubernetes.io/zone", "v1.17", "topology.kubernetes.io/zone"),
-    ("beta.kubernetes.io/instance-type", "v1.17", "node.kubernetes.io/instance-type"),
 ];
 const NO_SELECTOR: &str = "a null labelSelector results in matching no pod";
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -104,7 +97,7 @@ fn of(object: &Value, path: &Path, warnings: &mut Warnings) {
     for (i, constraint) in list(spec, "topologySpreadConstraints").iter().enumerate() {
         let at = at.child("topologySpreadConstraints").index(i);
         let key = text(constraint, "topologyKey");
-        if let Some(since) = old_label(key) {
+        if let Some(since) = node_labels::old(key) {
             warnings.add(&at.child("topologyKey"), format!("{key} is {since}"));
         }
         if !has(constraint, "labelSelector") {
@@ -145,14 +138,9 @@ fn of(object: &Value, path: &Path, warnings: &mut Warnings) {
     neighbours(spec, &at, warnings);
 }
 
-fn old_label(key: &str) -> Option<String> {
-    let (_, since, name) = OLD_LABELS.into_iter().find(|(old, ..)| *old == key)?;
-    Some(format!("deprecated since {since}; use {} instead", go_quote(name)))
-}
-
 fn old_labels(spec: &Value, path: &Path, warnings: &mut Warnings) {
     for (key, _) in map(spec, "nodeSelector").into_iter().flatten() {
-        if let Some(since) = old_label(key) {
+        if let Some(since) = node_labels::old(key) {
             warnings.add(&path.child("nodeSelector").key(key), since);
         }
     }
@@ -160,19 +148,11 @@ fn old_labels(spec: &Value, path: &Path, warnings: &mut Warnings) {
     let required = list(&affinity[REQUIRED], "nodeSelectorTerms").iter().enumerate();
     let required_at = at.child(REQUIRED).child("nodeSelectorTerms");
     for (i, term) in required {
-        node_term(term, &required_at.index(i), warnings);
+        warnings.0.extend(node_labels::of_term(term, false, &required_at.index(i)));
     }
     for (i, term) in list(affinity, PREFERRED).iter().enumerate() {
-        node_term(&term["preference"], &at.child(PREFERRED).index(i).child("preference"), warnings);
-    }
-}
-
-fn node_term(term: &Value, path: &Path, warnings: &mut Warnings) {
-    for (i, expression) in list(term, "matchExpressions").iter().enumerate() {
-        let key = text(expression, "key");
-        if let Some(since) = old_label(key) {
-            warnings.add(&path.child("matchExpressions").index(i).child("key"), format!("{key} is {since}"));
-        }
+        let at = at.child(PREFERRED).index(i).child("preference");
+        warnings.0.extend(node_labels::of_term(&term["preference"], false, &at));
     }
 }
 

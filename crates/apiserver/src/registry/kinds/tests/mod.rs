@@ -14,6 +14,7 @@ mod rows;
 mod services;
 mod tables;
 mod updates;
+mod warnings;
 mod workloads;
 
 use serde_json::{Value, json};

@@ -242,6 +242,17 @@ fn odd_services_are_warned_of() {
                 &["spec.SessionAffinity is ignored for headless services"],
             ),
             (
+                service(&json!({"externalIPs": ["FD00::1"], "loadBalancerSourceRanges": ["10.0.0.1/8"],
+                    "loadBalancerIP": "010.0.0.1", "trafficDistribution": "PreferClose"})),
+                &[
+                    "spec.externalIPs[0]: IPv6 address \"FD00::1\" should be in RFC 5952 canonical format (\"fd00::1\")",
+                    "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+                    "spec.loadBalancerIP: non-standard IP address \"010.0.0.1\" is invalid: use \"10.0.0.1\"",
+                    "spec.loadBalancerSourceRanges[0]: CIDR value \"10.0.0.1/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \"10.0.0.1/32\"?)",
+                    "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
+                ],
+            ),
+            (
                 service(&json!({"externalName": "a"})),
                 &["spec.externalName is ignored when spec.type is not \"ExternalName\""],
             ),
