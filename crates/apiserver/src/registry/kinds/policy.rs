@@ -5,7 +5,7 @@ use machinery::meta;
 use serde_json::{Value, json};
 
 use super::cells::{age, count};
-use super::check;
+use super::{check, conditions};
 use super::plain::Plain;
 use super::value::has;
 use crate::registry::strategy::Generic;
@@ -39,11 +39,11 @@ fn validate(object: &Value) -> Errors {
 }
 
 fn validate_status(object: &Value, _old: &Value) -> Errors {
-    let path = Path::new("status");
-    ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"]
-        .into_iter()
-        .filter_map(|field| check::non_negative(&object["status"], field, &path))
-        .collect()
+    let (status, path) = (&object["status"], Path::new("status"));
+    let mut errors = conditions::validate(&status["conditions"], &path.child("conditions"));
+    let counts = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"].into_iter();
+    errors.extend(counts.filter_map(|field| check::non_negative(status, field, &path)));
+    errors
 }
 
 fn row(object: &Value, now: i64) -> Vec<Value> {
