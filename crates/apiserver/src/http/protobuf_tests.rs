@@ -131,7 +131,7 @@ async fn what_cannot_be_read_is_refused() {
         (
             b"k8s\0\n\x0d\n\x02v1\x12\x07Nothing",
             "Nothing in version \"v1\" cannot be handled as a ConfigMap: no kind \"Nothing\" is registered for version \
-             \"v1\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+             \"v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
         ),
         (
             NAMESPACE,

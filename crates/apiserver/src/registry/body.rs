@@ -134,7 +134,7 @@ fn check_kind(object: &mut Value, expected: Expected<'_>) -> Result<(), Status> 
     let known = Resources::builtin().by_kind(group, version, kind).is_some();
     if !known {
         let why = format!(
-            "no kind {} is registered for version {} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+            "no kind {} is registered for version {} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
             go_quote(kind),
             go_quote(api_version)
         );
