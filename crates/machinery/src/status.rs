@@ -25,8 +25,17 @@ pub struct Status {
     pub message: String,
     /// What it is about.
     pub details: Option<Details>,
-    /// Where a list whose continue token has expired may go on (`metadata.continue`); nearly always empty.
-    pub continue_token: Option<Box<str>>,
+    /// What few answers have besides.
+    pub more: Option<Box<More>>,
+}
+
+/// See [`Status::more`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct More {
+    /// Where a list whose continue token has expired may go on (`metadata.continue`).
+    pub continue_token: String,
+    /// For the client, beside the failure.
+    pub warnings: Vec<String>,
 }
 
 /// `metav1.StatusDetails`. Empty strings are left out of the JSON.
@@ -103,7 +112,7 @@ pub fn qualified(group: &str, name: &str) -> String {
 impl Status {
     /// A failure without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None }
+        Self { code, reason, message: message.into(), details: None, more: None }
     }
 
     fn about(code: u16, reason: &'static str, message: String, group: &str, kind: &str, name: &str) -> Self {
@@ -203,8 +212,23 @@ impl Status {
     /// The same, telling a client whose continue token has expired where it may go on.
     #[must_use]
     pub fn with_continue(mut self, token: String) -> Self {
-        self.continue_token = Some(token.into());
+        self.more.get_or_insert_default().continue_token = token;
         self
+    }
+
+    /// The same with more warnings, before those that there are.
+    #[must_use]
+    pub fn with_warnings(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        let mut warnings = warnings.into_iter().peekable();
+        if warnings.peek().is_some() {
+            self.more.get_or_insert_default().warnings.splice(..0, warnings);
+        }
+        self
+    }
+
+    /// Warnings for the client.
+    pub fn warnings(&self) -> &[String] {
+        self.more.as_ref().map(|more| more.warnings.as_slice()).unwrap_or_default()
     }
 
     /// 410 `Gone`.
@@ -338,8 +362,8 @@ impl Status {
             "status": if self.is_success() { "Success" } else { "Failure" },
         });
         if let Some(map) = status.as_object_mut() {
-            if let Some(token) = &self.continue_token {
-                map.insert("metadata".into(), json!({ "continue": token }));
+            if let Some(more) = self.more.as_ref().filter(|more| !more.continue_token.is_empty()) {
+                map.insert("metadata".into(), json!({ "continue": more.continue_token }));
             }
             if !self.message.is_empty() {
                 map.insert("message".into(), self.message.as_str().into());

@@ -56,10 +56,14 @@ pub(crate) async fn respond(answer: Answer, wishes: Wishes) -> Response<ApiBody>
         }
         AnswerBody::Stream(body) => with_type(code, answer.content_type, body),
     };
-    for value in warnings::headers(&answer.warnings) {
+    add_warnings(&mut response, &answer.warnings);
+    response
+}
+
+fn add_warnings(response: &mut Response<ApiBody>, warnings: &[String]) {
+    for value in warnings::headers(warnings) {
         response.headers_mut().append(http::header::WARNING, value);
     }
-    response
 }
 
 /// A JSON value as answer.
@@ -71,9 +75,12 @@ pub(crate) async fn json(code: StatusCode, value: &Value, wishes: Wishes) -> Res
 pub(crate) async fn status(status: &Status, wishes: Wishes) -> Response<ApiBody> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(code, &status.to_json(), wishes).await;
-    if let Some(seconds) = status.details.as_ref().and_then(|details| details.retry_after_seconds) {
+    let seconds = status.details.as_ref().and_then(|details| details.retry_after_seconds);
+    // Clients that see the header try again by themselves.
+    if let Some(seconds) = seconds.filter(|seconds| *seconds > 0) {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
+    add_warnings(&mut response, status.warnings());
     response
 }
 
@@ -146,4 +153,22 @@ async fn to_protobuf(json: Bytes) -> Option<Bytes> {
     };
     // Lists of megabytes would hold up other requests of this thread.
     if long { tokio::task::spawn_blocking(convert).await.ok()? } else { convert() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn failures_tell_when_to_try_again() {
+        let accept = Accept::negotiate(None).expect("JSON");
+        for (seconds, header) in [(0, None), (10, Some("10"))] {
+            let wishes = Wishes::of(&HeaderMap::new(), &Query::default(), &accept);
+            let failure = Status::too_many_requests("later", seconds).with_warnings(["old".to_owned()]);
+            let response = status(&failure, wishes).await;
+            let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+            assert_eq!(text(RETRY_AFTER), header);
+            assert_eq!(text(http::header::WARNING), Some("299 - \"old\""));
+        }
+    }
 }

@@ -63,8 +63,18 @@ impl Call<'_> {
         }
     }
 
-    /// Creates an object given in the stored version.
+    /// Creates an object given in the stored version. Warnings are told also when that fails.
     pub(super) async fn create_object(
+        &self,
+        object: Value,
+        options: &WriteOptions,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        let made = self.try_names(object, options, warnings).await;
+        made.map_err(|status| status.with_warnings(std::mem::take(warnings)))
+    }
+
+    async fn try_names(
         &self,
         mut object: Value,
         options: &WriteOptions,
@@ -77,19 +87,27 @@ impl Call<'_> {
             let sent = if tries == 1 { std::mem::take(&mut object) } else { object.clone() };
             let object = self.prepare_new(sent, options, warnings).await?;
             let name = meta::name(&object).to_owned();
+            let made_up = !meta::generate_name(&object).is_empty();
             let taken = match self.store_new(object, &name, options).await? {
                 Ok(written) => return Ok(written),
                 Err(taken) => taken,
             };
             tries -= 1;
             if tries == 0 {
-                return Err(self.taken(&name, &taken));
+                return Err(self.taken(&name, made_up, &taken));
             }
         }
     }
 
-    fn taken(&self, name: &str, existing: &Entry) -> Status {
-        let mut status = self.handle.already_exists(name);
+    /// The refusal of a name; `made_up` when the client asked for one that begins in some way.
+    fn taken(&self, name: &str, made_up: bool, existing: &Entry) -> Status {
+        const RETRY_SECONDS: u32 = 1;
+        let handle = &self.handle;
+        let mut status = if made_up {
+            Status::generate_name_conflict(&handle.group, &handle.plural, name, RETRY_SECONDS)
+        } else {
+            handle.already_exists(name)
+        };
         let deleting =
             super::answer::parse(&existing.bytes).is_ok_and(|o| meta::deletion_timestamp(&o).is_some());
         if deleting {

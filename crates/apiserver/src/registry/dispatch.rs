@@ -33,10 +33,15 @@ pub(super) async fn run(registry: &Registry, request: &ApiRequest, body: Bytes) 
     }
     let warning = deprecations::warning(&handle.api_version, &handle.kind);
     let call = Call::new(registry, request, handle)?;
-    let mut answer =
-        if info.subresource.is_empty() { object(&call, body).await } else { subresource(&call, body).await }?;
-    answer.warnings.splice(..0, warning);
-    Ok(answer)
+    let answer =
+        if info.subresource.is_empty() { object(&call, body).await } else { subresource(&call, body).await };
+    match answer {
+        Ok(mut answer) => {
+            answer.warnings.splice(..0, warning);
+            Ok(answer)
+        }
+        Err(status) => Err(status.with_warnings(warning)),
+    }
 }
 
 fn is_read(verb: &str) -> bool {

@@ -46,7 +46,7 @@ impl Call<'_> {
         let patch = self.read_patch(body, options.field_validation)?;
         let mut warnings = Vec::new();
         let mut seen = Vec::new();
-        let written = {
+        let changed = {
             let mut produce = |old: &Value| {
                 let served = self.handle.serve(old.clone());
                 let patched = patch.apply(&served, &self.expected(), options.field_validation)?;
@@ -57,10 +57,15 @@ impl Call<'_> {
                 Ok(self.handle.unserve(object))
             };
             let change = Change { options: &options, produce: &mut produce };
-            self.change_object(self.name(), change, &mut warnings).await?
+            self.change_object(self.name(), change, &mut warnings).await
         };
-        seen.append(&mut warnings);
-        self.answer_written(200, written, seen)
+        match changed {
+            Ok(written) => {
+                seen.append(&mut warnings);
+                self.answer_written(200, written, seen)
+            }
+            Err(status) => Err(status.with_warnings(seen)),
+        }
     }
 
     pub(super) fn expected(&self) -> Expected<'_> {

@@ -92,8 +92,18 @@ impl Call<'_> {
     }
 
     /// Changes an existing object: reads, produces, checks and stores it, again when somebody else was faster and the
-    /// change did not insist on a version.
+    /// change did not insist on a version. Warnings are told also when that fails.
     pub(super) async fn change_object(
+        &self,
+        name: &str,
+        change: Change<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        let changed = self.try_change(name, change, warnings).await;
+        changed.map_err(|status| status.with_warnings(std::mem::take(warnings)))
+    }
+
+    async fn try_change(
         &self,
         name: &str,
         change: Change<'_>,

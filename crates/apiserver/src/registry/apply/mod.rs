@@ -190,7 +190,7 @@ impl Call<'_> {
             match self.create_applied(object, &options, &mut warnings).await {
                 Ok(written) => return self.answer_written(201, written, warnings),
                 // Somebody else was faster: the object is there now.
-                Err(status) if status.reason == "AlreadyExists" => {}
+                Err(status) if status.reason == "AlreadyExists" => warnings = status.warnings().to_vec(),
                 Err(status) => return Err(status),
             }
         }

@@ -5,9 +5,9 @@ use machinery::meta;
 use serde_json::{Value, json};
 
 use super::cells::{age, count};
-use super::{check, conditions};
 use super::plain::Plain;
 use super::value::has;
+use super::{check, conditions};
 use crate::registry::strategy::Generic;
 
 /// The strategy of a resource of the group.

@@ -143,6 +143,46 @@ async fn unknown_fields_warn_or_are_refused() {
 }
 
 #[tokio::test]
+async fn failures_come_with_warnings_too() {
+    let h = Harness::start().await;
+    h.must(201, "POST", MAPS, config_map("a", json!({}))).await;
+    let odd = json!({"metadata": {"name": "a", "labels": {"a": "b c"}}, "dta": {}}).to_string();
+    for (method, path, kind) in [
+        ("POST", MAPS.to_owned(), None),
+        ("PUT", format!("{MAPS}/a"), None),
+        ("PATCH", format!("{MAPS}/a"), Some("application/merge-patch+json")),
+    ] {
+        let ask = Ask { content_type: kind, ..Ask::default() };
+        let refused = h.answer(method, &path, ask, odd.clone().into()).await.err().expect("refused");
+        assert_eq!(
+            (refused.code, refused.warnings()),
+            (422, &["unknown field \"dta\"".to_owned()][..]),
+            "{method}"
+        );
+    }
+    let endpoints = "/api/v1/namespaces/default/endpoints/none";
+    let refused =
+        h.answer("GET", endpoints, Ask::default(), bytes::Bytes::new()).await.err().expect("refused");
+    assert_eq!(
+        refused.warnings(),
+        ["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"]
+    );
+}
+
+#[tokio::test]
+async fn a_made_up_name_that_is_taken_may_be_tried_again() {
+    let h = Harness::start().await;
+    let map = json!({"metadata": {"name": "a", "generateName": "web-"}});
+    h.must(201, "POST", MAPS, map.clone()).await;
+    let refused = h.must(409, "POST", MAPS, map).await;
+    assert_eq!(
+        refused["message"],
+        "configmaps \"a\" already exists, the server was not able to generate a unique name for the object"
+    );
+    assert_eq!(refused["details"]["retryAfterSeconds"], 1);
+}
+
+#[tokio::test]
 async fn lists_come_in_pages() {
     let h = Harness::start().await;
     for name in ["a", "b", "c", "d", "e"] {
