@@ -11,6 +11,7 @@ mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes;
+mod topology_labels;
 
 use auth::UserInfo;
 use machinery::status::Status;
@@ -111,6 +112,7 @@ pub(super) fn plugins() -> Vec<Box<dyn Plugin>> {
         Box::new(runtime_class::RuntimeClass),
         Box::new(default_classes::DefaultIngressClass),
         Box::new(crate::access::CertificateSigners),
+        Box::new(topology_labels::PodTopologyLabels),
         // Counts, and so comes after everything that may still change or refuse.
         Box::new(resource_quota::ResourceQuota::default()),
         Box::new(crate::access::RbacEscalation),

@@ -54,6 +54,25 @@ async fn what_a_binding_says_goes_to_the_pod() {
 }
 
 #[tokio::test]
+async fn pods_tell_where_their_node_is() {
+    let h = Harness::start().await;
+    let labels = json!({"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r", "other": "o"});
+    h.must(201, "POST", "/api/v1/nodes", json!({"metadata": {"name": "n", "labels": labels}})).await;
+    h.must(201, "POST", PODS, pod("p")).await;
+    h.must(201, "POST", BINDINGS, to_node()).await;
+    let mut placed = pod("q");
+    placed["spec"]["nodeName"] = "n".into();
+    placed["metadata"]["labels"] = json!({"topology.kubernetes.io/zone": "own"});
+    h.must(201, "POST", PODS, placed).await;
+    for (name, zone) in [("p", "z"), ("q", "own")] {
+        assert_eq!(
+            h.get(&format!("{PODS}/{name}")).await["metadata"]["labels"],
+            json!({"topology.kubernetes.io/zone": zone, "topology.kubernetes.io/region": "r"})
+        );
+    }
+}
+
+#[tokio::test]
 async fn bindings_are_refused() {
     let h = Harness::start().await;
     let mut gated = pod("gated");
