@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{check_namespace, text, texts};
 use crate::flow::{Chain, new_uuid, now_seconds};
 use crate::http::RequestInfo;
+use crate::registry::admission::ending;
 
 const GROUP: &str = "authentication.k8s.io";
 const KIND: &str = "TokenRequest";
@@ -27,6 +28,7 @@ pub(super) fn answer(
     mut request: Value,
 ) -> Result<Value, Status> {
     check_namespace(&request, info)?;
+    check_lifecycle(chain, info)?;
     check_name(&request, info)?;
     let account = chain
         .registry
@@ -66,6 +68,17 @@ pub(super) fn answer(
     }
     request["status"] = json!({"token": token, "expirationTimestamp": rfc3339(now + seconds)?});
     Ok(request)
+}
+
+/// A token is new content of its namespace (upstream: the NamespaceLifecycle admission plugin).
+fn check_lifecycle(chain: &Chain, info: &RequestInfo) -> Result<(), Status> {
+    let found = chain.registry.object_value("", "namespaces", "", &info.namespace);
+    let namespace = found.ok_or_else(|| Status::not_found("", "namespaces", &info.namespace))?;
+    if namespace["status"]["phase"] != "Terminating" {
+        return Ok(());
+    }
+    let forbidden = |why: String| Status::forbidden("", "serviceaccounts", &info.name, why);
+    Err(ending(&info.namespace, forbidden))
 }
 
 /// The name of the account, when the body has one.

@@ -67,6 +67,26 @@ async fn token_requests_are_refused_in_upstreams_words() {
 }
 
 #[tokio::test]
+async fn no_tokens_are_given_where_all_ends() {
+    let server = server().await;
+    let admin = Client::admin(&server);
+    assert_eq!(admin.post("/api/v1/namespaces", json!({"metadata": {"name": "ns"}})).await.code, 201);
+    let accounts = "/api/v1/namespaces/ns/serviceaccounts";
+    assert_eq!(admin.post(accounts, json!({"metadata": {"name": "sa"}})).await.code, 201);
+    assert_eq!(admin.raw("DELETE", "/api/v1/namespaces/ns", &[], Vec::new()).await.code, 200);
+    let refused = admin.post(&format!("{accounts}/sa/token"), json!({})).await;
+    assert_eq!(
+        (refused.code, refused.message().as_str()),
+        (
+            403,
+            "serviceaccounts \"sa\" is forbidden: unable to create new content in namespace ns because it is being terminated"
+        )
+    );
+    let refused = admin.post("/api/v1/namespaces/none/serviceaccounts/sa/token", json!({})).await;
+    assert_eq!(refused.message(), "namespaces \"none\" not found");
+}
+
+#[tokio::test]
 async fn long_lives_are_granted() {
     let server = server().await;
     let admin = Client::admin(&server);

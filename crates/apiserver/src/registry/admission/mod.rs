@@ -19,6 +19,8 @@ use serde_json::Value;
 
 use super::{Registry, ResourceHandle};
 
+pub(crate) use namespace_lifecycle::ending;
+
 /// What is about to happen to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {

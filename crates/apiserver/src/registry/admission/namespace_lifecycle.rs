@@ -29,15 +29,7 @@ impl Plugin for NamespaceLifecycle {
         if context.operation == Operation::Create
             && namespace.meta.field("status.phase") == Some("Terminating")
         {
-            let name = context.namespace;
-            let why =
-                format!("unable to create new content in namespace {name} because it is being terminated");
-            let cause = format!("namespace {name} is being terminated");
-            return Err(context.forbidden(why).with_cause(
-                "NamespaceTerminating",
-                cause,
-                "metadata.namespace",
-            ));
+            return Err(ending(context.namespace, |why| context.forbidden(why)));
         }
         Ok(())
     }
@@ -48,6 +40,13 @@ impl Plugin for NamespaceLifecycle {
         }
         Ok(())
     }
+}
+
+/// The refusal of something new in a namespace that ends.
+pub(crate) fn ending(namespace: &str, forbidden: impl FnOnce(String) -> Status) -> Status {
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let cause = format!("namespace {namespace} is being terminated");
+    forbidden(why).with_cause("NamespaceTerminating", cause, "metadata.namespace")
 }
 
 /// The namespace, waiting for the cache when it seems not to be there.
