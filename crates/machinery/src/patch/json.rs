@@ -1,5 +1,8 @@
-//! JSON patch (RFC 6902), with the habits of the library that upstream uses: negative indices count from the end, and a
-//! test for null succeeds where there is nothing.
+//! JSON patch (RFC 6902), with the habits of the library that upstream uses (evanphx/json-patch, version 4): negative indices count
+//! from the end, what is before the first slash of a path does not matter, and a field that is not there is null: it can be tested,
+//! copied and replaced as such.
+
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
@@ -25,6 +28,9 @@ pub fn json(original: &Value, patch: &Value) -> Result<Value, PatchError> {
     Ok(document)
 }
 
+/// An operation that is null has nothing.
+static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+
 fn operations(patch: &Value) -> Result<Vec<&Map<String, Value>>, PatchError> {
     let mistyped = |value: &Value, ty: &str| {
         let message =
@@ -37,10 +43,13 @@ fn operations(patch: &Value) -> Result<Vec<&Map<String, Value>>, PatchError> {
             format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", list.len());
         return Err(PatchError::TooLarge(message));
     }
-    list.iter().map(|o| o.as_object().ok_or_else(|| mistyped(o, "Operation"))).collect()
+    list.iter().map(|value| fields(value).ok_or_else(|| mistyped(value, "Operation"))).collect()
 }
 
-/// What Go calls a JSON value in messages about types.
+fn fields(operation: &Value) -> Option<&Map<String, Value>> {
+    if operation.is_null() { Some(&NOTHING) } else { operation.as_object() }
+}
+
 /// What Go calls a JSON value of this type, in messages.
 pub fn kind_of(value: &Value) -> &'static str {
     match value {
@@ -63,29 +72,24 @@ fn pointer<'a>(operation: &'a Map<String, Value>, key: &str) -> Result<&'a str, 
 }
 
 fn apply(document: &mut Value, operation: &Map<String, Value>, copied: &mut usize) -> Result<(), PatchError> {
-    let path = pointer(operation, "path")?;
     let value = || operation.get("value").cloned().unwrap_or(Value::Null);
     match operation.get("op").and_then(Value::as_str).unwrap_or_default() {
-        "add" => add(document, path, value()),
-        "remove" => remove(document, path).map(drop),
-        "replace" => replace(document, path, value()),
-        "test" => test(document, path, &value()),
+        "add" => add(document, pointer(operation, "path")?, value()),
+        "remove" => remove(document, pointer(operation, "path")?).map(drop),
+        "replace" => replace(document, pointer(operation, "path")?, value()),
+        "test" => test(document, pointer(operation, "path")?, &value()),
         "move" => {
-            let from = pointer(operation, "from")?;
-            if path.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
-                return Err(refuse("a value cannot be moved into itself"));
-            }
-            let value = remove(document, from)?;
-            add(document, path, value)
+            let value = remove(document, pointer(operation, "from")?)?;
+            add(document, pointer(operation, "path")?, value)
         }
         "copy" => {
             let from = pointer(operation, "from")?;
-            let value = find(document, from).cloned().ok_or_else(|| missing(from))?;
-            *copied += value.to_string().len();
+            let value = get(document, from)?.clone();
+            *copied += if value.is_null() { 0 } else { value.to_string().len() };
             if *copied > COPIED_BYTES_MAX {
                 return Err(refuse("the copies of the patch are too large"));
             }
-            add(document, path, value)
+            add(document, pointer(operation, "path")?, value)
         }
         other => Err(refuse(format!("unexpected kind of operation: {other}"))),
     }
@@ -99,92 +103,89 @@ fn unescape(token: &str) -> String {
     token.replace("~1", "/").replace("~0", "~")
 }
 
-/// Position in a list of `length` items.
+/// Position in a list of `length` items; counted from the end when negative.
 fn index(token: &str, length: usize) -> Option<usize> {
-    if let Some(from_end) = token.strip_prefix('-').and_then(|n| n.parse::<usize>().ok()) {
-        return length.checked_sub(from_end);
-    }
-    let digits = !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit());
-    token.parse().ok().filter(|_| digits)
+    let at: isize = token.parse().ok()?;
+    if at < 0 { length.checked_sub(at.unsigned_abs()) } else { Some(at.unsigned_abs()) }
 }
 
-fn find<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
-    tokens(path)?.into_iter().try_fold(document, |at, token| match at {
-        Value::Object(map) => map.get(&token),
-        Value::Array(list) => list.get(index(&token, list.len())?),
-        _ => None,
-    })
-}
-
-fn find_mut<'a>(document: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
-    path.iter().try_fold(document, |at, token| match at {
+fn below<'a>(container: &'a mut Value, token: &str) -> Option<&'a mut Value> {
+    match container {
         Value::Object(map) => map.get_mut(token),
         Value::Array(list) => {
-            let i = index(token, list.len())?;
-            list.get_mut(i)
+            let at = index(token, list.len())?;
+            list.get_mut(at)
         }
         _ => None,
-    })
-}
-
-fn tokens(path: &str) -> Option<Vec<String>> {
-    if path.is_empty() {
-        return Some(Vec::new());
     }
-    Some(path.strip_prefix('/')?.split('/').map(unescape).collect())
 }
 
-/// The container that the path points into, and the last part of the path; `None` for the whole document.
-fn parent<'a>(document: &'a mut Value, path: &str) -> Result<Option<(&'a mut Value, String)>, PatchError> {
-    let mut tokens = tokens(path).ok_or_else(|| missing(path))?;
-    let Some(last) = tokens.pop() else { return Ok(None) };
-    let container = find_mut(document, &tokens).ok_or_else(|| missing(path))?;
-    Ok(Some((container, last)))
+/// The container that the path points into, and the last part of the path. The whole document is in none.
+fn parent<'a>(document: &'a mut Value, path: &str) -> Result<(&'a mut Value, String), PatchError> {
+    let mut tokens: Vec<String> = path.split('/').skip(1).map(unescape).collect();
+    let last = tokens.pop().ok_or_else(|| missing(path))?;
+    let found = tokens.iter().try_fold(document, |at, token| below(at, token));
+    let container = found.filter(|found| found.is_object() || found.is_array());
+    Ok((container.ok_or_else(|| missing(path))?, last))
+}
+
+/// The value at a path. A field that is not there is null, but an item has to be there.
+fn get<'a>(document: &'a mut Value, path: &str) -> Result<&'a Value, PatchError> {
+    let (container, last) = parent(document, path)?;
+    match &*container {
+        Value::Object(map) => Ok(map.get(&last).unwrap_or(&Value::Null)),
+        Value::Array(list) => {
+            index(&last, list.len()).and_then(|at| list.get(at)).ok_or_else(|| missing(path))
+        }
+        _ => Err(missing(path)),
+    }
 }
 
 fn add(document: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
     match parent(document, path)? {
-        None => *document = value,
-        Some((Value::Object(map), key)) => {
+        (Value::Object(map), key) => {
             map.insert(key, value);
         }
-        Some((Value::Array(list), key)) => {
+        (Value::Array(list), key) => {
             let length = list.len();
             // Counted from the end, a new item comes after the one meant.
-            let at = match key.as_str() {
-                "-" => Some(length),
-                key if key.starts_with('-') => index(key, length + 1),
-                key => index(key, length),
-            };
-            list.insert(at.filter(|i| *i <= length).ok_or_else(|| missing(path))?, value);
+            let at = if key == "-" { Some(length) } else { index(&key, length + 1) };
+            list.insert(at.filter(|at| *at <= length).ok_or_else(|| missing(path))?, value);
         }
-        Some(_) => return Err(missing(path)),
+        _ => return Err(missing(path)),
     }
     Ok(())
 }
 
 fn remove(document: &mut Value, path: &str) -> Result<Value, PatchError> {
     let removed = match parent(document, path)? {
-        None => Some(document.take()),
-        Some((Value::Object(map), key)) => map.remove(&key),
-        Some((Value::Array(list), key)) => {
-            index(&key, list.len()).filter(|i| *i < list.len()).map(|i| list.remove(i))
+        (Value::Object(map), key) => map.remove(&key),
+        (Value::Array(list), key) => {
+            index(&key, list.len()).filter(|at| *at < list.len()).map(|at| list.remove(at))
         }
-        Some(_) => None,
+        _ => None,
     };
     removed.ok_or_else(|| missing(path))
 }
 
 fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
-    let tokens = tokens(path).ok_or_else(|| missing(path))?;
-    *find_mut(document, &tokens).ok_or_else(|| missing(path))? = value;
+    if path.is_empty() {
+        if !value.is_object() && !value.is_array() {
+            return Err(refuse("a document can only be replaced by an object or a list"));
+        }
+        *document = value;
+        return Ok(());
+    }
+    match parent(document, path)? {
+        (Value::Object(map), key) => {
+            map.insert(key, value);
+        }
+        (list, key) => *below(list, &key).ok_or_else(|| missing(path))? = value,
+    }
     Ok(())
 }
 
-fn test(document: &Value, path: &str, value: &Value) -> Result<(), PatchError> {
-    if find(document, path).unwrap_or(&Value::Null) == value {
-        Ok(())
-    } else {
-        Err(refuse(format!("testing value {path} failed")))
-    }
+fn test(document: &mut Value, path: &str, value: &Value) -> Result<(), PatchError> {
+    let have = if path.is_empty() { &*document } else { get(document, path)? };
+    if have == value { Ok(()) } else { Err(refuse(format!("testing value {path} failed"))) }
 }

@@ -7,9 +7,9 @@ use super::PatchError;
 /// Applies a merge patch: null removes, objects are merged, everything else replaces.
 ///
 /// # Errors
-/// When the patch is no object: an object of the API cannot become something else.
+/// When the patch is neither object nor array.
 pub fn merge(original: &Value, patch: &Value) -> Result<Value, PatchError> {
-    if !patch.is_object() {
+    if !patch.is_object() && !patch.is_array() {
         return Err(PatchError::Malformed("Invalid JSON Patch".to_owned()));
     }
     let mut patched = original.clone();

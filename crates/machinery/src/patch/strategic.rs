@@ -144,7 +144,7 @@ fn set_orders(
 
 fn take_list(value: Option<Value>) -> Result<Option<Vec<Value>>, PatchError> {
     match value {
-        None | Some(Value::Null) => Ok(None),
+        None => Ok(None),
         Some(Value::Array(list)) => Ok(Some(list)),
         Some(other) => Err(expected_list(&other)),
     }
@@ -157,18 +157,19 @@ fn set_order(
     asked: &[Value],
     field: Option<&'static Field>,
 ) -> Result<(), PatchError> {
-    // A list that is removed has no order; the null is carried out with the other fields.
-    if patch.get(key).is_some_and(Value::is_null) {
-        return Ok(());
-    }
     let identity = Identity { key: field.and_then(Field::patch_merge_key) };
-    let change = take_list(patch.remove(key))?;
     let before = take_list(original.get(key).cloned())?;
+    let change = take_list(patch.remove(key))?;
     if let Some(change) = &change {
         check_order(change, asked, identity)?;
     }
+    let nothing = |list: &Option<Vec<Value>>| list.as_ref().is_none_or(Vec::is_empty);
+    let empty = nothing(&before) && nothing(&change);
     let merged = match (before.clone(), change) {
         (None, None) => return Ok(()),
+        _ if empty => {
+            return Err(PatchError::Internal("no elements in any of the given slices".to_owned()));
+        }
         (Some(before), None) => before,
         (None, Some(change)) => {
             added(Value::Array(change)).and_then(|v| v.as_array().cloned()).unwrap_or_default()
@@ -208,6 +209,10 @@ fn check_order(change: &[Value], asked: &[Value], identity: Identity<'_>) -> Res
 }
 
 fn delete_from_list(original: &mut Map<String, Value>, key: &str, change: &Value) -> Result<(), PatchError> {
+    if change.is_null() {
+        original.remove(key);
+        return Ok(());
+    }
     let Some(current) = original.get_mut(key) else { return Ok(()) };
     let (Some(list), Some(gone)) = (current.as_array_mut(), change.as_array()) else { return Ok(()) };
     items_are_maps(&[list, gone])?;
@@ -323,21 +328,19 @@ fn merge_items(
                     *slot = Value::Object(merge_map(before, item.clone(), node)?);
                 }
             }
-            None => list.extend(added(item.clone())),
+            None => list.push(item.clone()),
         }
     }
     Ok(list)
 }
 
-/// What the patch adds where nothing was: without nulls and directives; nothing at all for an object with `$patch`.
+/// What the patch adds where nothing was: without nulls and without objects that have `$patch`. Other directives are fields like any
+/// other there, which the kind does not have.
 fn added(value: Value) -> Option<Value> {
     match value {
         Value::Object(map) if map.contains_key(PATCH) => None,
         Value::Object(map) => {
-            let plain = |key: &str| {
-                key != RETAIN_KEYS && !key.starts_with(DELETE_FROM) && !key.starts_with(SET_ORDER)
-            };
-            let fields = map.into_iter().filter(|(key, value)| plain(key) && !value.is_null());
+            let fields = map.into_iter().filter(|(_, value)| !value.is_null());
             Some(Value::Object(fields.filter_map(|(key, value)| Some((key, added(value)?))).collect()))
         }
         Value::Array(list) => Some(Value::Array(list.into_iter().filter_map(added).collect())),
