@@ -16,6 +16,7 @@ use super::seam::Answer;
 use super::table::Table;
 use super::token::Position;
 use crate::http::Transform;
+use crate::registry::CachedObject;
 
 /// Objects of a list, and where it goes on.
 pub(super) struct Page {
@@ -27,8 +28,6 @@ pub(super) struct Page {
 
 /// The state that a list asks for is no longer kept.
 const VERSION_EXPIRED: &str = "The resourceVersion for the provided list is too old.";
-/// The same for the first page.
-const PAGE_EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.";
 /// The same for a later page: a token for the rest, as it is now, comes with this.
 const TOKEN_EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
@@ -92,20 +91,22 @@ impl Call<'_> {
 
     /// The selected objects of a page.
     pub(super) async fn page(&self, options: &ListOptions, selection: &Selection) -> Result<Page, Status> {
-        // One object is not read in pages.
-        let single = !self.scope(selection).ends_with('/');
-        let token = options.continue_token.as_deref().filter(|_| !single);
-        if let Some(position) = token.map(Position::decode).transpose()? {
+        if let Some(token) = &options.continue_token {
+            let position = Position::decode(token)?;
             if options.resource_version.as_deref().is_some_and(|version| version != "0") {
                 return Err(Status::bad_request(
                     "specifying resource version is not allowed when using continue",
                 ));
             }
+            let scope = self.handle.scope(self.namespace());
             return match position.revision {
-                Some(revision) => self.old_page(revision, Some(position), options, selection).await,
-                None => self.fresh_page(None, Some(&position), options, selection).await,
+                Some(revision) => self.old_page(&scope, revision, Some(position), options, selection).await,
+                None => self.fresh_page(&scope, None, Some(&position), options, selection).await,
             };
         }
+        // One object is not read in pages.
+        let scope = self.scope(selection);
+        let single = !scope.ends_with('/');
         // A limited list of an old version is of exactly that version, as it always was.
         let version = options.list_version()?;
         let exact = version.filter(|version| match options.version_match {
@@ -113,33 +114,31 @@ impl Call<'_> {
             None => *version > 0 && options.limit > 0 && !single,
         });
         match exact {
-            Some(revision) => self.old_page(revision, None, options, selection).await,
-            None => self.fresh_page(version, None, options, selection).await,
+            Some(revision) => self.old_page(&scope, revision, None, options, selection).await,
+            None => self.fresh_page(&scope, version, None, options, selection).await,
         }
     }
 
     async fn fresh_page(
         &self,
+        scope: &str,
         version: Option<u64>,
         position: Option<&Position>,
         options: &ListOptions,
         selection: &Selection,
     ) -> Result<Page, Status> {
         self.wait_for(version).await?;
-        let scope = self.scope(selection);
         let after = position.map(|p| format!("{}{}", self.handle.scope(self.namespace()), p.after));
-        // Any version will do for 0, and then upstream's cache answers it whole.
-        let limit = if options.limit == 0 || version == Some(0) { usize::MAX } else { options.limit };
+        let limit = options.page_size();
         let wanted = if selection.is_empty() { limit } else { usize::MAX };
         let listing =
-            self.handle.storage.cache.list(&scope, after.as_deref(), (wanted < usize::MAX).then_some(wanted));
+            self.handle.storage.cache.list(scope, after.as_deref(), (wanted < usize::MAX).then_some(wanted));
         let mut remaining = listing.remaining;
         let mut items = listing.items;
         if !selection.is_empty() {
             let prefix = self.handle.storage.prefix.len();
-            items.retain(|item| selection.matches(&item.entry.key[prefix..], &item.meta));
-            remaining = items.len().saturating_sub(limit) as u64;
-            items.truncate(limit);
+            let selects = |item: &CachedObject| selection.matches(&item.entry.key[prefix..], &item.meta);
+            remaining = select(&mut items, limit, selects);
         }
         let entries = items.iter().map(|item| item.entry.clone()).collect();
         Ok(self.finish_page(entries, listing.revision, remaining, selection))
@@ -148,6 +147,7 @@ impl Call<'_> {
     /// A page of a state of the past, from the store.
     async fn old_page(
         &self,
+        scope: &str,
         revision: u64,
         position: Option<Position>,
         options: &ListOptions,
@@ -155,17 +155,16 @@ impl Call<'_> {
     ) -> Result<Page, Status> {
         // What does not exist yet may come soon.
         self.wait_for(Some(revision)).await?;
-        let limit = if options.limit == 0 { usize::MAX } else { options.limit };
-        let scope = self.scope(selection);
+        let limit = options.page_size();
         let base = self.handle.scope(self.namespace());
         let list = store::ListOptions {
             at: Some(revision),
             after: position.as_ref().map(|p| format!("{base}{}", p.after)),
             limit: (selection.is_empty() && limit < usize::MAX).then_some(limit),
         };
-        let page = match self.store().list(&scope, list).await {
+        let page = match self.store().list(scope, list).await {
             Ok(page) => page,
-            Err(ReadError::Compacted { .. }) => return Err(expired(position, options.limit > 0)),
+            Err(ReadError::Compacted { .. }) => return Err(expired(position)),
             Err(ReadError::Future { current }) => {
                 return Err(Status::too_large_resource_version(revision, current));
             }
@@ -175,11 +174,9 @@ impl Call<'_> {
         let mut remaining = page.remaining;
         if !selection.is_empty() {
             let prefix = self.handle.storage.prefix.len();
-            entries.retain(|entry| {
+            remaining = select(&mut entries, limit, |entry: &Entry| {
                 selection.matches(&entry.key[prefix..], &Meta::read(&entry.bytes, self.strategy()))
             });
-            remaining = entries.len().saturating_sub(limit) as u64;
-            entries.truncate(limit);
         }
         Ok(self.finish_page(entries, revision, remaining, selection))
     }
@@ -278,16 +275,28 @@ impl<'a> ListItems<'a> {
     }
 }
 
-/// The 410 for a state that was compacted away; `paged`: a part of it was asked for.
-fn expired(position: Option<Position>, paged: bool) -> Status {
-    match position {
-        _ if !paged => Status::expired(VERSION_EXPIRED),
-        None => Status::expired(PAGE_EXPIRED),
-        Some(position) => {
-            let rest = Position { revision: None, ..position };
-            Status::expired(TOKEN_EXPIRED).with_continue(rest.encode())
+/// Leaves the first selected ones, and says how many follow: something or nothing. As upstream, it is not looked at whether what
+/// follows is selected as well, so that the last page may be empty.
+fn select<T>(items: &mut Vec<T>, limit: usize, selects: impl Fn(&T) -> bool) -> u64 {
+    let mut following = items.len() as u64;
+    let mut room = limit;
+    items.retain(|item| {
+        if room == 0 {
+            return false;
         }
-    }
+        following -= 1;
+        let selected = selects(item);
+        room -= usize::from(selected);
+        selected
+    });
+    following
+}
+
+/// The 410 for a state that was compacted away. A page comes with a token for the rest as it is now.
+fn expired(position: Option<Position>) -> Status {
+    let Some(position) = position else { return Status::expired(VERSION_EXPIRED) };
+    let rest = Position { revision: None, ..position };
+    Status::expired(TOKEN_EXPIRED).with_continue(rest.encode())
 }
 
 fn metadata(page: &Page) -> Value {

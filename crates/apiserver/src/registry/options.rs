@@ -54,7 +54,7 @@ impl WriteOptions {
         if apply && query.get_set("fieldManager").is_none() {
             errors.push(FieldError::required(&Path::new("fieldManager"), "is required for apply patch"));
         }
-        if !apply && query.get_set("force").is_some() {
+        if !apply && query.has("force") {
             errors
                 .push(FieldError::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
         }
@@ -63,7 +63,8 @@ impl WriteOptions {
 
     fn read(query: &Query, kind: &str, mut errors: Errors) -> Result<Self, Status> {
         let field_manager = query.get_set("fieldManager").map(str::to_owned);
-        errors.extend(field_manager.iter().flat_map(|manager| field_manager_errors(manager)));
+        let path = Path::new("fieldManager");
+        errors.extend(field_manager.iter().flat_map(|manager| manager_errors(manager, &path)));
         let dry_run = dry_run(query.all("dryRun"), &mut errors);
         let field_validation = match query.get_set("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
@@ -75,21 +76,21 @@ impl WriteOptions {
                 FieldValidation::default()
             }
         };
-        let force = query.get_set("force").map(|text| text != "false" && text != "0");
+        let force = query.has("force").then(|| query.flag("force"));
         invalid_options(kind, errors)?;
         Ok(Self { dry_run, field_validation, field_manager, force, keeps_managed_fields: false })
     }
 }
 
-fn field_manager_errors(manager: &str) -> Errors {
-    let path = Path::new("fieldManager");
+/// Why this is no name of a field manager.
+pub fn manager_errors(manager: &str, path: &Path) -> Errors {
     let mut errors = Errors::new();
     if manager.len() > MANAGER_MAX {
-        errors.push(FieldError::too_long(&path, MANAGER_MAX));
+        errors.push(FieldError::too_long(path, MANAGER_MAX));
     }
     for (at, c) in manager.char_indices().filter(|(_, c)| !is_print(*c)) {
         let detail = format!("invalid character U+{:04X} (at position {at})", c as u32);
-        errors.push(FieldError::invalid(&path, manager, detail));
+        errors.push(FieldError::invalid(path, manager, detail));
     }
     errors
 }
@@ -168,6 +169,12 @@ impl ListOptions {
             options.send_initial_events = Some(true);
         }
         Ok(options)
+    }
+
+    /// Most objects of a page. Where any version will do, upstream's cache answers with all of them.
+    pub fn page_size(&self) -> usize {
+        let whole = self.limit == 0 || self.resource_version.as_deref() == Some("0");
+        if whole { usize::MAX } else { self.limit }
     }
 
     /// Whether no particular version was asked for.

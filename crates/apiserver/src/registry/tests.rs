@@ -7,6 +7,7 @@ mod deletion;
 mod evictions;
 mod golden;
 pub(super) mod harness;
+mod histories;
 mod objects;
 mod ownership;
 mod patching;

@@ -39,7 +39,8 @@ const BATCH: usize = 64;
 impl Call<'_> {
     /// Watches a collection or one object.
     pub async fn watch(&self) -> Result<Answer, Status> {
-        let options = ListOptions::parse(&self.request.query, true)?;
+        // Paths below `/watch/` are of a time before there was an option, and take those of lists.
+        let options = ListOptions::parse(&self.request.query, self.request.query.flag("watch"))?;
         let selection = self.selection()?;
         let version = options.watch_version()?;
         if self.request.accept.format == Format::Yaml {
@@ -69,20 +70,20 @@ impl Call<'_> {
         let expired = |expired: Expired| Status::expired(expired.to_string());
         let cache = &self.handle.storage.cache;
         let scope = self.scope(&encoder.selection);
-        let initial = options.send_initial_events == Some(true);
-        if !initial && let Some(after) = version.filter(|version| *version > 0) {
+        let asked = options.send_initial_events == Some(true);
+        if !asked && let Some(after) = version.filter(|version| *version > 0) {
             let changes = cache.watch(&scope, after).await.map_err(expired)?;
             return Ok(Begin { items: VecDeque::new(), end: None, changes });
         }
         self.wait_for(version).await?;
         let listing = cache.list(&scope, None, None);
         let changes = cache.watch(&scope, listing.revision).await.map_err(expired)?;
-        let items = if initial {
+        let items = if options.send_initial_events != Some(false) {
             listing.items.into_iter().filter(|item| encoder.selects(item)).collect()
         } else {
             VecDeque::new()
         };
-        let end = (initial && options.bookmarks).then_some(listing.revision);
+        let end = (asked && options.bookmarks).then_some(listing.revision);
         Ok(Begin { items, end, changes })
     }
 }

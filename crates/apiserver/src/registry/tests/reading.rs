@@ -52,7 +52,6 @@ async fn each_version_match_shows_its_state() {
         ("resourceVersion=0&limit=1".to_owned(), vec!["b", "c"]),
         // One object is not read in pages.
         (format!("resourceVersion={c}&limit=1&fieldSelector=metadata.name%3Da"), vec![]),
-        ("continue=garbage&fieldSelector=metadata.name%3Db".to_owned(), vec!["b"]),
         (
             format!("resourceVersion={a}&resourceVersionMatch=Exact&fieldSelector=metadata.name%3Da"),
             vec!["a"],
@@ -121,6 +120,12 @@ async fn wrong_list_options_are_refused() {
             "fieldSelector=a%3Db",
             400,
             "\"a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"".to_owned(),
+        ),
+        (
+            "continue=e30&fieldSelector=metadata.name%3Da",
+            400,
+            "invalid continue token: continue key is not valid: server does not recognize this encoded version "
+                .to_owned(),
         ),
         (
             "continue=e30",
@@ -210,6 +215,8 @@ async fn pages_show_the_state_of_the_first_one_until_it_is_compacted() {
     assert_eq!(expired["reason"], "Expired");
     let inconsistent = URL_SAFE_NO_PAD.decode(token(&expired)).expect("base64");
     assert_eq!(inconsistent, br#"{"v":"meta.k8s.io/v1","rv":-1,"start":"a\u0000"}"#);
+    let unlimited = h.must(410, "GET", &format!("{MAPS}?continue={}", token(&first)), Value::Null).await;
+    assert_eq!((&unlimited["message"], token(&unlimited)), (&expired["message"], token(&expired)));
     // The token for the rest as it is now leads on, and from there consistently.
     let third = h.get(&format!("{MAPS}?limit=1&continue={}", token(&expired))).await;
     assert_eq!(names(&third), ["aa"]);
@@ -221,13 +228,12 @@ async fn pages_show_the_state_of_the_first_one_until_it_is_compacted() {
     for (query, message) in [
         (
             format!("resourceVersion={}&limit=1", versions[0]),
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+            "The resourceVersion for the provided list is too old.",
         ),
         (
             format!("resourceVersion={}&resourceVersionMatch=Exact", versions[0]),
             "The resourceVersion for the provided list is too old.",
         ),
-        (format!("continue={}", token(&first)), "The resourceVersion for the provided list is too old."),
     ] {
         let expired = h.must(410, "GET", &format!("{MAPS}?{query}"), Value::Null).await;
         assert_eq!((&expired["message"], &expired["metadata"]), (&json!(message), &json!({})), "{query}");
@@ -235,7 +241,34 @@ async fn pages_show_the_state_of_the_first_one_until_it_is_compacted() {
     let both = format!("{MAPS}?resourceVersion=5&continue={}", token(&third));
     let refused = h.must(400, "GET", &both, Value::Null).await;
     assert_eq!(refused["message"], "specifying resource version is not allowed when using continue");
-    h.get(&format!("{MAPS}?resourceVersion=0&continue={}", token(&third))).await;
+    // As with the first page, any version means all of it.
+    let whole = h.get(&format!("{MAPS}?limit=1&resourceVersion=0&continue={}", token(&third))).await;
+    assert_eq!(names(&whole), ["bb", "c"]);
+}
+
+/// Upstream does not look whether what follows a page is selected as well: the last page may be empty.
+#[tokio::test]
+async fn pages_of_a_selection_end_where_nothing_is_left() {
+    let (h, _) = with_maps(&["a", "b"]).await;
+    for name in ["c", "d"] {
+        let mut map = config_map(name, json!({}));
+        map["metadata"]["labels"] = json!({"l": "x"});
+        h.must(201, "POST", MAPS, map).await;
+    }
+    h.must(201, "POST", MAPS, config_map("e", json!({}))).await;
+    let page = async |query: &str| h.get(&format!("{MAPS}?labelSelector=l%3Dx&{query}")).await;
+    let token = |page: &Value| page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+    let first = page("limit=2").await;
+    assert_eq!(names(&first), ["c", "d"]);
+    assert!(first["metadata"].get("remainingItemCount").is_none());
+    for query in ["limit=2", "limit=1"] {
+        let last = page(&format!("{query}&continue={}", token(&first))).await;
+        assert_eq!((names(&last), token(&last)), (Vec::new(), String::new()));
+    }
+    // A page that is not full is the last one.
+    assert_eq!(token(&page("limit=3").await), "");
+    h.must(200, "DELETE", &format!("{MAPS}/e"), Value::Null).await;
+    assert_eq!(token(&page("limit=2").await), "");
 }
 
 #[tokio::test]

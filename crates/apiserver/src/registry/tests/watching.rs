@@ -79,6 +79,15 @@ async fn initial_events_end_with_a_bookmark() {
         let bookmark = events.next().await.expect("a bookmark");
         assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
     }
+    // Paths of old take the options of lists: they begin with the state, and nothing tells its end.
+    let old = "/api/v1/watch/namespaces/default/configmaps";
+    let mut events = h.watch(&format!("{old}?allowWatchBookmarks=true&timeoutSeconds=1")).await;
+    assert_eq!(events.brief().await, pair("ADDED", "a"));
+    let last = events.next().await.expect("a bookmark");
+    assert_eq!((&last["type"], last["object"]["metadata"].get("annotations")), (&json!("BOOKMARK"), None));
+    let query = query.trim_start_matches("watch=1&");
+    let (code, refused) = h.send("GET", &format!("{old}?{query}"), Value::Null).await;
+    assert_eq!(code, 422, "{refused}");
     // Nobody who wants no first events gets any.
     let query = "watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan";
     let mut later = h.watch(&format!("{MAPS}?{query}")).await;
