@@ -22,7 +22,7 @@ pub(super) struct Expected<'a> {
 }
 
 impl Expected<'_> {
-    fn api_version(&self) -> String {
+    pub(super) fn api_version(&self) -> String {
         meta::join_api_version(self.group, self.version)
     }
 }
@@ -126,29 +126,39 @@ fn check_kind(object: &mut Value, expected: Expected<'_>) -> Result<(), Status> 
             map.insert(key.to_owned(), value.into());
         }
     }
-    let (api_version, kind) = (meta::api_version(object), meta::kind(object));
+    let api_version = meta::api_version(object);
+    match other_kind(object, expected) {
+        Some(why) => Err(not_handled(expected, object, why)),
+        None if api_version == wanted => Ok(()),
+        None => Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        ))),
+    }
+}
+
+/// Why an object of the version and kind that it names is none of the expected kind, in any version.
+pub(super) fn other_kind(object: &Value, expected: Expected<'_>) -> Option<String> {
+    let wanted = expected.api_version();
+    let or = |given, otherwise| if str::is_empty(given) { otherwise } else { given };
+    let api_version = or(meta::api_version(object), wanted.as_str());
+    let kind = or(meta::kind(object), expected.kind);
     if (api_version, kind) == (wanted.as_str(), expected.kind) {
-        return Ok(());
+        return None;
     }
     let (group, version) = meta::split_api_version(api_version);
-    let known = Resources::builtin().by_kind(group, version, kind).is_some();
-    if !known {
-        let why = format!(
+    if Resources::builtin().by_kind(group, version, kind).is_none() {
+        return Some(format!(
             "no kind {} is registered for version {} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
             go_quote(kind),
             go_quote(api_version)
-        );
-        return Err(not_handled(expected, object, why));
+        ));
     }
     if kind == expected.kind {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
-        )));
+        return None;
     }
     let package =
         if expected.group.is_empty() { "core" } else { expected.group.split('.').next().unwrap_or_default() };
-    let why = format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", expected.kind);
-    Err(not_handled(expected, object, why))
+    Some(format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", expected.kind))
 }
 
 /// The refusal of a body that is no object.

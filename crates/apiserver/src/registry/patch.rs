@@ -1,8 +1,7 @@
 //! PATCH: JSON patch, merge patch, strategic merge patch.
 
-use machinery::decode::{self, Media};
+use machinery::decode::{self, DecodeError, Media};
 use machinery::field::{FieldError, Path};
-use machinery::meta;
 use machinery::patch::{self, kind_of};
 use machinery::status::Status;
 use machinery::text::{go_print, go_quote};
@@ -34,6 +33,8 @@ pub(super) struct Patch {
     pub value: Value,
     /// Repeated keys.
     pub duplicates: Vec<String>,
+    /// Why it is no patch of its kind; said only when there is an object that it could be applied to.
+    wrong: Option<Status>,
 }
 
 impl Call<'_> {
@@ -114,32 +115,37 @@ fn unsupported() -> Status {
 impl Patch {
     /// Reads a patch; `strict` is upstream's reading of it when it looks for unknown and repeated fields.
     fn read(kind: Kind, body: &[u8], strict: bool) -> Result<Self, Status> {
-        let refuse = |why: &dyn std::fmt::Display| match kind {
+        let decoded = decode::object(body, Media::Json).map_err(|error| match error {
+            DecodeError::Syntax(_) => Status::bad_request("invalid JSON patch"),
+            error => Status::bad_request(error.to_string()),
+        })?;
+        let mut patch = Self { kind, value: decoded.value, duplicates: decoded.duplicates, wrong: None };
+        patch.wrong = patch.look_over(strict).err().map(|why| match kind {
             Kind::Json | Kind::Merge if strict => Status::bad_request(format!("error decoding patch: {why}")),
-            _ => Status::bad_request(why.to_string()),
-        };
-        let decoded = decode::object(body, Media::Json).map_err(|error| refuse(&error))?;
-        let mut patch = Self { kind, value: decoded.value, duplicates: decoded.duplicates };
-        match (kind, &patch.value) {
-            (Kind::Json, Value::Null) => patch.value = Value::Array(Vec::new()),
-            (Kind::Strategic, Value::Null) => patch.value = Value::Object(Map::new()),
-            (Kind::Json, _) if !strict => {}
-            (Kind::Json, operations) => {
-                let unknown = unknown_in_operations(operations).map_err(|why| refuse(&why))?;
-                patch.duplicates.extend(unknown);
-                patch.duplicates.iter_mut().for_each(|text| text.insert_str(0, "json patch "));
+            _ => Status::bad_request(why),
+        });
+        Ok(patch)
+    }
+
+    fn look_over(&mut self, strict: bool) -> Result<(), String> {
+        match (self.kind, &self.value) {
+            (Kind::Json, Value::Null) => self.value = Value::Array(Vec::new()),
+            (Kind::Strategic, Value::Null) => self.value = Value::Object(Map::new()),
+            (Kind::Json, operations) if strict => {
+                let unknown = unknown_in_operations(operations)?;
+                self.duplicates.extend(unknown);
+                self.duplicates.iter_mut().for_each(|text| text.insert_str(0, "json patch "));
             }
-            (Kind::Merge, Value::Null) => {}
+            (Kind::Json, _) | (Kind::Merge, Value::Null) | (_, Value::Object(_)) => {}
             (Kind::Merge, _) if !strict => {}
-            (_, Value::Object(_)) => {}
             (_, other) => {
                 let what = kind_of(other);
-                return Err(refuse(&format!(
+                return Err(format!(
                     "json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"
-                )));
+                ));
             }
         }
-        Ok(patch)
+        Ok(())
     }
 
     /// The object with the patch applied, checked against the schema.
@@ -149,6 +155,9 @@ impl Patch {
         expected: &Expected<'_>,
         validation: FieldValidation,
     ) -> Result<Body, Status> {
+        if let Some(wrong) = &self.wrong {
+            return Err(wrong.clone());
+        }
         let patched = match self.kind {
             Kind::Json => patch::json(object, &self.value),
             Kind::Merge => patch::merge(object, &self.value),
@@ -158,13 +167,7 @@ impl Patch {
             },
         };
         let mut patched = patched.map_err(|error| error.to_status())?;
-        let Some(map) = patched.as_object_mut() else {
-            return Err(self.unfit(&patched, "json: cannot unmarshal into Go value"));
-        };
-        // The schema's types are checked, but what the object is cannot be patched.
-        let wanted = meta::join_api_version(expected.group, expected.version);
-        map.insert("apiVersion".into(), wanted.into());
-        map.insert("kind".into(), expected.kind.into());
+        self.check_kind(&mut patched, *expected)?;
         let mut warnings = self.duplicates.clone();
         if let Some(id) = expected.type_id {
             let dropped = decode::check(&mut patched, id)
@@ -178,6 +181,25 @@ impl Patch {
             FieldValidation::Ignore => Ok(Body { object: patched, warnings: Vec::new() }),
             _ => Ok(body::Body { object: patched, warnings }),
         }
+    }
+
+    /// What the object is cannot be patched: a strategic merge does not even look at it.
+    fn check_kind(&self, patched: &mut Value, expected: Expected<'_>) -> Result<(), Status> {
+        if let Some(why) = decode::wrong_top_level(patched) {
+            return Err(self.unfit(patched, &format!("couldn't get version/kind; json parse error: {why}")));
+        }
+        let wanted = expected.api_version();
+        if self.kind != Kind::Strategic
+            && expected.type_id.is_some()
+            && let Some(why) = body::other_kind(patched, expected)
+        {
+            return Err(self.unfit(patched, &why));
+        }
+        if let Some(map) = patched.as_object_mut() {
+            map.insert("apiVersion".into(), wanted.into());
+            map.insert("kind".into(), expected.kind.into());
+        }
+        Ok(())
     }
 
     /// What is wrong with a value: after a strategic merge upstream's own converter reads the object.

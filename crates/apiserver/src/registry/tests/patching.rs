@@ -83,6 +83,46 @@ const REFUSED: &[Case] = &[
         "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
     ),
     ("merge-patch+json", "", "null", 400, "Invalid JSON Patch"),
+    ("merge-patch+json", "?fieldValidation=Ignore", "1", 400, "Invalid JSON Patch"),
+    (
+        "merge-patch+json",
+        "?fieldValidation=Ignore",
+        "[]",
+        422,
+        "patch: Invalid value: \"[]\": couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct {",
+    ),
+    ("merge-patch+json", "", "{\"data\":", 400, "invalid JSON patch"),
+    ("json-patch+json", "", "", 400, "invalid JSON patch"),
+    ("strategic-merge-patch+json", "?fieldValidation=Ignore", "{,}", 400, "invalid JSON patch"),
+    // What the object is cannot be patched.
+    (
+        "merge-patch+json",
+        "",
+        r#"{"kind":"Map"}"#,
+        422,
+        "no kind \"Map\" is registered for version \"v1\" in scheme",
+    ),
+    (
+        "json-patch+json",
+        "",
+        r#"[{"op":"replace","path":"/apiVersion","value":"v2"}]"#,
+        422,
+        "no kind \"ConfigMap\" is registered for version \"v2\" in scheme",
+    ),
+    (
+        "merge-patch+json",
+        "",
+        r#"{"kind":"Secret"}"#,
+        422,
+        "converting (v1.Secret) to (core.ConfigMap): unknown conversion",
+    ),
+    (
+        "strategic-merge-patch+json",
+        "?fieldValidation=Strict",
+        r#"{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Pod","name":"p","uid":"u","$retainKeys":["uid"]}]}}"#,
+        422,
+        "strict decoding error: unknown field \"metadata.ownerReferences[0].$retainKeys\"",
+    ),
     (
         "merge-patch+json",
         "?fieldValidation=Strict",
@@ -108,8 +148,8 @@ const REFUSED: &[Case] = &[
         "merge-patch+json",
         "",
         r#"{"metadata":{"uid":"x"}}"#,
-        409,
-        "Precondition failed: UID in precondition: x",
+        422,
+        "metadata.uid: Invalid value: \"x\": field is immutable",
     ),
     (
         "merge-patch+json",
@@ -196,8 +236,24 @@ async fn null_patches_change_nothing() {
         ("merge-patch+json", "{}"),
         ("strategic-merge-patch+json", "null"),
         ("strategic-merge-patch+json", "{}"),
+        ("strategic-merge-patch+json", r#"{"kind":"Map"}"#),
+        ("merge-patch+json", r#"{"kind":null}"#),
     ] {
         assert_eq!(send(&h, kind, &format!("{MAPS}/a"), body).await, (200, created.clone()), "{kind} {body}");
+    }
+}
+
+/// Whether a patch makes sense is looked at when there is something to patch.
+#[tokio::test]
+async fn what_is_not_there_is_not_patched() {
+    let h = Harness::start().await;
+    for (kind, body, code) in [
+        ("json-patch+json", "{}", 404),
+        ("json-patch+json", "{", 400),
+        ("merge-patch+json", "[]", 404),
+        ("strategic-merge-patch+json", "1", 404),
+    ] {
+        assert_eq!(send(&h, kind, &format!("{MAPS}/none"), body).await.0, code, "{kind} {body}");
     }
 }
 
