@@ -9,6 +9,7 @@ use super::compare::Comparison;
 use super::owner::Conflicts;
 use super::set::Set;
 use super::shape::Shape;
+use super::typed;
 use crate::registry::metadata::ANNOTATIONS_MAX;
 
 const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -28,7 +29,11 @@ pub fn remaining(manager: &str, live: &Value, shape: Shape, conflicts: Conflicts
 
 fn from_annotation(live: &Value, shape: Shape) -> Option<Set> {
     let applied: Value = serde_json::from_str(meta::annotation(live, ANNOTATION)?).ok()?;
-    if meta::api_version(&applied) != meta::api_version(live) {
+    let fits = match shape {
+        Shape::Struct(id) => typed::complaint(&applied, id).is_none(),
+        _ => true,
+    };
+    if !fits || meta::api_version(&applied) != meta::api_version(live) {
         return None;
     }
     let comparison = Comparison::of(&applied, live, shape);
@@ -45,9 +50,6 @@ pub fn update(manager: &str, object: &mut Value, config: &Value) {
     let mut config = config.clone();
     if let Some(annotations) = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         annotations.remove(ANNOTATION);
-        if annotations.is_empty() {
-            meta::remove(&mut config, "annotations");
-        }
     }
     meta::set_annotation(object, ANNOTATION, &format!("{}\n", go_json(&config)));
     let size = |map: &Map<String, Value>| -> usize {

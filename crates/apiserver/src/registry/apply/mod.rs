@@ -24,6 +24,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use machinery::decode::{self, Media};
 use machinery::meta;
+use machinery::patch::kind_of;
 use machinery::status::Status;
 use machinery::text::is_print;
 use serde_json::{Map, Value};
@@ -46,6 +47,8 @@ pub(super) struct Wanted {
     config: Value,
     options: WriteOptions,
     warnings: Vec<String>,
+    /// Repeated keys that are not to be taken; the conflicts of the apply are told first.
+    refused: Option<Status>,
 }
 
 /// The versions of the resource that a request is about.
@@ -145,8 +148,14 @@ impl Call<'_> {
     pub(super) fn read_apply(&self, body: &[u8], expected: Expected<'_>) -> Result<Wanted, Status> {
         let options = WriteOptions::parse_patch(&self.request.query, true)?;
         let decoded = decode::object(body, Media::Yaml)
-            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+            .map_err(|error| Status::bad_request(format!("error encoding patch: {error}")))?;
         let config = decoded.value;
+        if !config.is_object() && !config.is_null() {
+            return Err(Status::bad_request(format!(
+                "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                kind_of(&config)
+            )));
+        }
         let (api_version, kind) = (meta::api_version(&config), meta::kind(&config));
         let wanted = meta::join_api_version(expected.group, expected.version);
         if (api_version, kind) != (wanted.as_str(), expected.kind) {
@@ -161,24 +170,25 @@ impl Call<'_> {
                 subject(&config)
             )));
         }
-        let mut warnings = Vec::new();
-        match options.field_validation {
+        let mut wanted = Wanted { config, options, warnings: Vec::new(), refused: None };
+        match wanted.options.field_validation {
             FieldValidation::Strict if !decoded.duplicates.is_empty() => {
                 let why = decoded.duplicates.join(", ");
-                return Err(Status::bad_request(format!("error strict decoding patch: {why}")));
+                wanted.refused = Some(Status::bad_request(format!("error strict decoding patch: {why}")));
             }
-            FieldValidation::Warn => warnings = decoded.duplicates,
+            FieldValidation::Warn => wanted.warnings = decoded.duplicates,
             _ => {}
         }
-        Ok(Wanted { config, options, warnings })
+        Ok(wanted)
     }
 
     /// Applies a configuration.
     pub(super) async fn apply(&self, body: &[u8]) -> Result<Answer, Status> {
-        let Wanted { config, mut options, mut warnings } = self.read_apply(body, self.expected())?;
-        options.keeps_managed_fields = true;
+        let mut wanted = self.read_apply(body, self.expected())?;
+        wanted.options.keeps_managed_fields = true;
+        let mut warnings = wanted.take_warnings();
         if self.request.info.subresource.is_empty() && self.current(&self.key()).await?.is_none() {
-            let object = self.applied(&config, &options, None)?;
+            let object = self.applied(&wanted, None)?;
             if !meta::uid(&object).is_empty() {
                 let uid = meta::uid(&object);
                 let why = format!(
@@ -187,15 +197,15 @@ impl Call<'_> {
                 return Err(self.handle.conflict(self.name(), &why));
             }
             self.may_create()?;
-            match self.create_applied(object, &options, &mut warnings).await {
+            match self.create_applied(object, &wanted.options, &mut warnings).await {
                 Ok(written) => return self.answer_written(201, written, warnings),
                 // Somebody else was faster: the object is there now.
                 Err(status) if status.reason == "AlreadyExists" => warnings = status.warnings().to_vec(),
                 Err(status) => return Err(status),
             }
         }
-        let mut produce = |old: &Value| self.applied(&config, &options, Some(old));
-        let change = Change { options: &options, produce: &mut produce };
+        let mut produce = |old: &Value| self.applied(&wanted, Some(old));
+        let change = Change { options: &wanted.options, produce: &mut produce };
         let written = self.change_object(self.name(), change, &mut warnings).await?;
         self.answer_written(200, written, warnings)
     }
@@ -211,13 +221,14 @@ impl Call<'_> {
     }
 
     /// The object (stored version) with the configuration applied.
-    fn applied(&self, config: &Value, options: &WriteOptions, old: Option<&Value>) -> Result<Value, Status> {
+    fn applied(&self, wanted: &Wanted, old: Option<&Value>) -> Result<Value, Status> {
+        let Wanted { config, options, .. } = wanted;
         let manager = self.manager(options);
         let versions = ResourceVersions { call: self };
         let writer = self.writer(&manager, &versions);
         let mut live = old.map_or_else(|| Value::Object(Map::new()), |old| self.handle.serve(old.clone()));
         let fields = meta::remove(&mut live, "managedFields");
-        let applied = apply(&writer, &live, config, fields.as_ref(), options)?;
+        let applied = wanted.unless_refused(apply(&writer, &live, config, fields.as_ref(), options)?)?;
         let mut object = applied.object;
         if let Some(id) = self.handle.type_id {
             decode::check(&mut object, id).map_err(|error| unfit(config, &error))?;
@@ -257,6 +268,7 @@ impl Call<'_> {
         let fields = managed::to_json(of_scale);
         let applied =
             apply(&self.scale_writer(&manager), live, &wanted.config, Some(&fields), &wanted.options)?;
+        let applied = wanted.unless_refused(applied)?;
         let mut object = applied.object;
         if let Some(id) = scale::type_id() {
             decode::check(&mut object, id).map_err(|error| unfit(&wanted.config, &error))?;
@@ -288,6 +300,10 @@ impl Wanted {
     /// The options of the request.
     pub fn options(&self) -> &WriteOptions {
         &self.options
+    }
+
+    fn unless_refused(&self, applied: owner::Applied) -> Result<owner::Applied, Status> {
+        self.refused.clone().map_or(Ok(applied), Err)
     }
 
     /// Warnings about the configuration.

@@ -138,6 +138,9 @@ impl Writer<'_> {
         if entries.is_empty() && !machinery::meta::uid(old).is_empty() {
             return entries;
         }
+        // Owners of versions that are no more are forgotten whatever else is written.
+        let nothing = Value::Object(Map::new());
+        entries.retain(|entry| self.versions.convert(&nothing, &entry.api_version).is_some());
         let mut changes = Changes::new(self, old, new);
         let Some((comparison, _)) = changes.in_version(self.api_version) else { return entries };
         if comparison.is_empty() {
@@ -203,7 +206,7 @@ impl Writer<'_> {
         self.settle(live, &object, &mut entries, force)?;
         if let Some(mine) = &mut mine {
             mine.set().remove(&UNOWNED);
-            if !same(live, &object) {
+            if *live != object {
                 mine.time = self.time();
             }
         }
@@ -276,21 +279,6 @@ impl Writer<'_> {
         let mut gone = Set::of(merged, shape).with_named(shape);
         gone.remove(&Set::of(&pruned, shape).with_named(shape));
         merge::remove(merged, &gone.common(last), shape)
-    }
-}
-
-/// Whether two objects are the same but for nulls that stand for nothing.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            let there = |map: &'_ Map<String, Value>| map.values().filter(|value| !value.is_null()).count();
-            there(a) == there(b)
-                && a.iter()
-                    .filter(|(_, value)| !value.is_null())
-                    .all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
-        }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        _ => a == b,
     }
 }
 

@@ -8,6 +8,12 @@ const STATUS: &[(&str, &[&[&str]])] = &[
     ("pods", &[&["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]),
     ("deployments", &[&["metadata", "labels"]]),
     ("certificatesigningrequests", &[&["status", "conditions"]]),
+    ("compositepodgroups", &[&["metadata"]]),
+    ("customresourcedefinitions", &[&["metadata"]]),
+    ("flowschemas", &[&["metadata"]]),
+    ("podgroups", &[&["metadata"]]),
+    ("prioritylevelconfigurations", &[&["metadata"]]),
+    ("storageversionmigrations", &[&["metadata"]]),
     ("volumeattachments", &[&["metadata"]]),
 ];
 

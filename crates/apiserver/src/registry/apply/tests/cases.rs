@@ -310,7 +310,25 @@ fn applying_the_same_again_changes_nothing() {
     assert_eq!((live.object.clone(), managed::to_json(live.entries.clone())), once);
     // Who applies what is there already has no time of a change.
     live.apply("b", &config, false).expect("applies");
-    assert_eq!(live.entries.iter().find(|e| e.owner.manager == "b").and_then(|e| e.time.clone()), None);
+    let time = |live: &Live, manager: &str| {
+        live.entries.iter().find(|e| e.owner.manager == manager).and_then(|e| e.time.clone())
+    };
+    assert_eq!(time(&live, "b"), None);
+    // To upstream a null is a change, even where nothing was.
+    live.apply("c", &deployment(json!({"paused": null})), false).expect("applies");
+    assert!(time(&live, "c").is_some());
+}
+
+#[test]
+fn owners_in_versions_that_are_no_more_are_forgotten() {
+    let mut live = Live::new(&CONFIG_MAP);
+    let map = config_map(json!({"x": "1"}));
+    live.update("a", &map);
+    let old = json!([{"manager": "o", "operation": "Update", "apiVersion": "v0", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:data": {"f:x": {}}}}]);
+    live.entries.extend(managed::stored(Some(&old)));
+    live.update("b", &map);
+    assert_eq!(live.owned(), json!({"a Update": {"f:data": {".": {}, "f:x": {}}}}));
 }
 
 #[test]
@@ -351,6 +369,22 @@ fn kubectl_takes_over_what_it_applied_from_the_client() {
     assert_eq!(live.object["data"]["x"], "2");
     last_applied::update("kubectl", &mut live.object, &config);
     assert_eq!(meta::annotation(&live.object, annotation), Some(format!("{config}\n").as_str()));
+    // The annotation does not speak of itself, but of the map that it is in.
+    let mut itself = config.clone();
+    meta::set_annotation(&mut itself, annotation, "x");
+    last_applied::update("kubectl", &mut live.object, &itself);
+    itself["metadata"]["annotations"] = json!({});
+    assert_eq!(meta::annotation(&live.object, annotation), Some(format!("{itself}\n").as_str()));
+    // One that does not fit the schema says nothing.
+    let mut unfit = live.clone();
+    let mut wrong = config.clone();
+    wrong["foo"] = 1.into();
+    meta::set_annotation(&mut unfit.object, annotation, &wrong.to_string());
+    unfit.entries.retain(|entry| !entry.owner.applied);
+    let conflict = json!([{"manager": "editor", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:data": {"f:x": {}}}}]);
+    unfit.entries.extend(managed::stored(Some(&conflict)));
+    unfit.apply("kubectl", &config_map(json!({"x": "9"})), false).expect_err("refused");
     // A field that was changed since is not kubectl's.
     let mut changed = live.object.clone();
     changed["data"]["x"] = "3".into();
