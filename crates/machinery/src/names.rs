@@ -328,7 +328,22 @@ pub fn path_segment(value: &str) -> Vec<String> {
         "." | ".." => return vec![format!("may not be '{value}'")],
         _ => {}
     }
+    path_segment_prefix(value)
+}
+
+/// The beginning of such a name.
+pub fn path_segment_prefix(value: &str) -> Vec<String> {
     ["/", "%"].iter().filter(|c| value.contains(**c)).map(|c| format!("may not contain '{c}'")).collect()
+}
+
+/// A prefix of names may end in a dash, because something will follow it. Upstream takes the letter before away with it.
+pub fn mask_trailing_dash(prefix: &str) -> String {
+    let mut kept = prefix.chars();
+    if prefix.len() > 1 && kept.next_back() == Some('-') {
+        kept.next_back();
+        return format!("{}a", kept.as_str());
+    }
+    prefix.to_owned()
 }
 
 /// A name for an object created with `generateName`: the base, cut to 58 bytes, and five random letters.

@@ -7,12 +7,22 @@ use serde_json::{Map, Value};
 
 use super::call::Call;
 use super::handle::ResourceHandle;
+use super::options;
 
 /// Bytes of all annotations together, keys and values.
 pub(super) const ANNOTATIONS_MAX: usize = 256 << 10;
 
 /// Finalizers that need no domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+/// Groups whose finalizers may have any name, because upstream checks them as it checks custom resources.
+const FREE_FINALIZERS: [&str; 4] = [
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "internal.apiserver.k8s.io",
+];
+/// Longest name of a subresource in `managedFields`, in bytes.
+const SUBRESOURCE_MAX: usize = 256;
 
 /// Checks the metadata of any object.
 pub fn validate(handle: &ResourceHandle, object: &Value) -> Errors {
@@ -23,6 +33,10 @@ pub fn validate(handle: &ResourceHandle, object: &Value) -> Errors {
         errors.push(FieldError::invalid(&path.child("generation"), meta::generation(object), detail));
     }
     errors.extend(common(object, &path));
+    errors.extend(managers(object, &path.child("managedFields")));
+    if handle.type_id.is_some() && !FREE_FINALIZERS.contains(&handle.group.as_str()) {
+        errors.extend(domains(&meta::finalizers(object), &path.child("finalizers")));
+    }
     errors
 }
 
@@ -40,7 +54,7 @@ fn names_of(handle: &ResourceHandle, object: &Value, path: &Path) -> Errors {
     let (name, generate) = (meta::name(object), meta::generate_name(object));
     let mut errors = Errors::new();
     if !generate.is_empty() {
-        let complaints = strategy.name_errors(&mask_trailing_dash(generate));
+        let complaints = strategy.prefix_errors(generate);
         errors.extend(
             complaints.into_iter().map(|why| FieldError::invalid(&path.child("generateName"), generate, why)),
         );
@@ -65,14 +79,6 @@ fn names_of(handle: &ResourceHandle, object: &Value, path: &Path) -> Errors {
     errors
 }
 
-/// A prefix of names may end in a dash, because something will follow it.
-fn mask_trailing_dash(name: &str) -> String {
-    match name.strip_suffix('-') {
-        Some(head) if !head.is_empty() => format!("{head}a"),
-        _ => name.to_owned(),
-    }
-}
-
 /// Checks a map of labels (apimachinery `ValidateLabels`).
 pub fn labels(labels: Option<&Map<String, Value>>, path: &Path) -> Errors {
     let mut errors = Errors::new();
@@ -82,7 +88,7 @@ pub fn labels(labels: Option<&Map<String, Value>>, path: &Path) -> Errors {
         );
         let value = value.as_str().unwrap_or_default();
         errors.extend(
-            names::label_value(value).into_iter().map(|why| FieldError::invalid(&path.key(key), value, why)),
+            names::label_value(value).into_iter().map(|why| FieldError::invalid(path, value, why)),
         );
     }
     errors
@@ -132,28 +138,9 @@ impl Call<'_> {
 fn owner_references(owners: &[Value], path: &Path) -> Errors {
     let mut errors = Errors::new();
     let mut controller: Option<String> = None;
-    for owner in owners {
+    for (index, owner) in owners.iter().enumerate() {
         let text = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
-        let (_, version) = meta::split_api_version(text("apiVersion"));
-        if version.is_empty() {
-            errors.push(FieldError::invalid(
-                &path.child("apiVersion"),
-                text("apiVersion"),
-                "version must not be empty",
-            ));
-        }
-        for key in ["kind", "name", "uid"] {
-            if text(key).is_empty() {
-                errors.push(FieldError::invalid(&path.child(key), "", "must not be empty"));
-            }
-        }
-        if (text("apiVersion"), text("kind")) == ("v1", "Event") {
-            errors.push(FieldError::invalid(
-                path,
-                owner.clone(),
-                "/v1, Kind=Event is disallowed from being an owner",
-            ));
-        }
+        errors.extend(owner_reference(owner, &path.index(index)));
         if owner.get("controller") == Some(&Value::Bool(true)) {
             let this = format!("{}/{}", text("kind"), text("name"));
             match &controller {
@@ -170,15 +157,53 @@ fn owner_references(owners: &[Value], path: &Path) -> Errors {
     errors
 }
 
+fn owner_reference(owner: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let text = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
+    let api_version = text("apiVersion");
+    let (_, version) = meta::split_api_version(api_version);
+    if !api_version.is_empty() && (version.is_empty() || version.contains('/')) {
+        let detail = "must be <group>/<version> or <version>";
+        errors.push(FieldError::invalid(&path.child("apiVersion"), api_version, detail));
+    }
+    for key in ["apiVersion", "kind", "name", "uid"].into_iter().filter(|key| text(key).is_empty()) {
+        errors.push(FieldError::required(&path.child(key), "must not be empty"));
+    }
+    if (api_version, text("kind")) == ("v1", "Event") {
+        let detail = "/v1, Kind=Event is disallowed from being an owner";
+        errors.push(FieldError::invalid(path, owner.clone(), detail));
+    }
+    errors
+}
+
+/// Checks what clients say about managers: what makes no sense at all has been forgotten before.
+fn managers(object: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let entries = object.get("metadata").and_then(|metadata| metadata.get("managedFields"));
+    for (index, entry) in entries.and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        let path = path.index(index);
+        errors.extend(options::manager_errors(text("manager"), &path.child("manager")));
+        if text("subresource").len() > SUBRESOURCE_MAX {
+            errors.push(FieldError::too_long(&path.child("subresource"), SUBRESOURCE_MAX));
+        }
+    }
+    errors
+}
+
+/// Kinds of the cluster want their finalizers to say whose they are.
+fn domains(finalizers: &[&str], path: &Path) -> Errors {
+    let bare = |finalizer: &str| !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer);
+    let detail = "name is neither a standard finalizer name nor is it fully qualified";
+    let wrong = finalizers.iter().enumerate().filter(|(_, finalizer)| bare(finalizer));
+    wrong.map(|(index, finalizer)| FieldError::invalid(&path.index(index), *finalizer, detail)).collect()
+}
+
 fn finalizers(finalizers: &[&str], path: &Path) -> Errors {
     let mut errors = Errors::new();
     for finalizer in finalizers {
         let complaints = names::qualified_name(finalizer);
         errors.extend(complaints.into_iter().map(|why| FieldError::invalid(path, *finalizer, why)));
-        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(finalizer) {
-            let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(path, *finalizer, detail));
-        }
     }
     if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";

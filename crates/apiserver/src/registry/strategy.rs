@@ -22,10 +22,14 @@ pub trait Strategy: Send + Sync + 'static {
     /// Fills in defaults. Runs on every decoded object, also on patched and updated ones, and must be idempotent.
     fn default(&self, _object: &mut Value) {}
 
-    /// Reasons why this is no name for the kind. A name with `-` at its end came as `generateName` and has it replaced.
-    /// The generic rule is that of DNS subdomains.
+    /// Reasons why this is no name for the kind. The generic rule is that of DNS subdomains.
     fn name_errors(&self, name: &str) -> Vec<String> {
         machinery::names::dns1123_subdomain(name)
+    }
+
+    /// Reasons why no name of the kind begins with this (`generateName`). A dash at its end will not be the last letter.
+    fn prefix_errors(&self, prefix: &str) -> Vec<String> {
+        self.name_errors(&machinery::names::mask_trailing_dash(prefix))
     }
 
     /// Whether a new object's `status` is replaced by an empty one, when the resource has the subresource. Nodes keep theirs.
@@ -208,6 +212,14 @@ impl Strategy for Generic {
             machinery::names::path_segment(name)
         } else {
             machinery::names::dns1123_subdomain(name)
+        }
+    }
+
+    fn prefix_errors(&self, prefix: &str) -> Vec<String> {
+        if self.path_names {
+            machinery::names::path_segment_prefix(prefix)
+        } else {
+            self.name_errors(&machinery::names::mask_trailing_dash(prefix))
         }
     }
 

@@ -52,6 +52,12 @@ fn upstreams_words() {
     assert_eq!(port_number(0), ["must be between 1 and 65535, inclusive"]);
     assert_eq!(path_segment("a/b%"), ["may not contain '/'", "may not contain '%'"]);
     assert!(path_segment("system:node").is_empty());
+    assert_eq!(path_segment(".."), ["may not be '..'"]);
+    assert_eq!(path_segment_prefix("../%"), ["may not contain '/'", "may not contain '%'"]);
+    assert!(path_segment_prefix("..").is_empty());
+    for (prefix, masked) in [("web-", "wea"), ("a_-", "aa"), ("a", "a"), ("-", "-"), ("a.", "a."), ("\u{e4}-", "a")] {
+        assert_eq!(mask_trailing_dash(prefix), masked);
+    }
 }
 
 #[test]

@@ -115,6 +115,11 @@ impl Strategy for Plain {
         self.names.map_or_else(|| self.generic.name_errors(name), |names| names(name))
     }
 
+    fn prefix_errors(&self, prefix: &str) -> Vec<String> {
+        let masked = |names: fn(&str) -> Vec<String>| names(&machinery::names::mask_trailing_dash(prefix));
+        self.names.map_or_else(|| self.generic.prefix_errors(prefix), masked)
+    }
+
     fn prepare_for_create(&self, object: &mut Value) {
         if let Ok(status) = serde_json::from_str::<Value>(self.status) {
             put(object, "status", status);

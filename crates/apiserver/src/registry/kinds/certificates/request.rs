@@ -56,6 +56,10 @@ impl Strategy for CertificateSigningRequest {
         machinery::names::path_segment(name)
     }
 
+    fn prefix_errors(&self, prefix: &str) -> Vec<String> {
+        machinery::names::path_segment_prefix(prefix)
+    }
+
     fn prepare_for_update(&self, object: &mut Value, old: &Value) {
         object["spec"] = old.get("spec").cloned().unwrap_or_else(|| json!({}));
     }
