@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use auth::Attributes;
 use machinery::meta;
 use machinery::status::Status;
+use machinery::text::go_parse_uint;
 use serde_json::Value;
 use store::{Entry, Expect};
 
@@ -17,6 +18,9 @@ use super::seam::Answer;
 
 /// How often a generated name is tried again when it is taken.
 const NAME_TRIES: u32 = 8;
+/// What only the server says about an object.
+const SERVERS: [&str; 5] =
+    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"];
 
 /// What came of a write.
 pub(super) enum Written {
@@ -123,10 +127,10 @@ impl Call<'_> {
         options: &WriteOptions,
         warnings: &mut Vec<String>,
     ) -> Result<Value, Status> {
-        self.check_namespace(&mut object)?;
-        if !matches!(meta::resource_version(&object), "" | "0") {
-            return Err(Status::unknown("resourceVersion should not be set on objects to be created"));
+        for key in SERVERS {
+            meta::remove(&mut object, key);
         }
+        self.check_namespace(&mut object)?;
         let strategy = self.strategy();
         strategy.default(&mut object);
         warnings.extend(self.drop_repeated_owners(&mut object));
@@ -176,13 +180,14 @@ impl Call<'_> {
         options: &WriteOptions,
     ) -> Result<Result<Written, Entry>, Status> {
         let key = self.handle.key(self.namespace(), name);
+        // What is only tried has the version it came with.
         if options.dry_run {
             return Ok(match self.current(&key).await? {
                 Some(existing) => Err(existing),
                 None => Ok(Written::DryRun(object)),
             });
         }
-        match self.put_within(&key, Expect::Absent, &mut object, options).await {
+        match self.put_new(&key, &mut object, options).await {
             Ok(entry) => Ok(Ok(Written::Stored(entry))),
             Err(refused) => {
                 if !is_open(&refused) {
@@ -198,15 +203,27 @@ impl Call<'_> {
         }
     }
 
-    /// What the server says about every new object, and clears what a client may not say.
+    /// Stores a new object. A version is refused only when everything else is well, as upstream's store does it; one that is no
+    /// number is none.
+    async fn put_new(&self, key: &str, object: &mut Value, options: &WriteOptions) -> Result<Entry, Refused> {
+        let version = meta::remove(object, "resourceVersion");
+        let version = version.as_ref().and_then(Value::as_str).unwrap_or_default();
+        if go_parse_uint(version).is_ok_and(|version| version > 0) {
+            let why = "resourceVersion should not be set on objects to be created";
+            return Err(Status::unknown(why).into());
+        }
+        self.put_within(key, Expect::Absent, object, options).await
+    }
+
+    /// What the server says about every new object.
     fn fill_metadata(&self, object: &mut Value) {
         let strategy = self.strategy();
-        for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
-            meta::remove(object, key);
-        }
         meta::set_uid(object, &crate::flow::new_uuid());
         meta::set_creation_timestamp(object, &machinery::time::rfc3339(jiff::Timestamp::now()));
-        meta::set_generation(object, i64::from(strategy.has_generation()));
+        // Where generations are not counted, clients may say what they like.
+        if strategy.has_generation() {
+            meta::set_generation(object, 1);
+        }
         if self.handle.has_subresource("status")
             && strategy.clears_status()
             && let Some(map) = object.as_object_mut()

@@ -40,6 +40,7 @@ mod read;
 mod record;
 mod scale;
 mod seam;
+mod status;
 pub mod strategy;
 pub mod table;
 mod token;

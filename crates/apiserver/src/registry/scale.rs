@@ -35,6 +35,7 @@ impl Call<'_> {
         self.check_name(&scale)?;
         self.check_namespace(&mut scale)?;
         self.write_scale(&options, decoded.warnings, |old, live| {
+            self.check_uid(&scale, old, &options)?;
             Ok((scale.clone(), self.record_scale(old, live, &scale, &options)))
         })
         .await

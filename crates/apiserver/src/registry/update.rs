@@ -3,7 +3,7 @@
 use machinery::field::{FieldError, Path};
 use machinery::meta;
 use machinery::status::{OPTIMISTIC_LOCK, Status};
-use machinery::text::go_quote;
+use machinery::text::go_parse_uint;
 use serde_json::Value;
 use store::{Entry, Expect};
 
@@ -16,6 +16,7 @@ use super::create::Written;
 use super::metadata;
 use super::options::WriteOptions;
 use super::seam::Answer;
+use super::status;
 
 /// How often a change is tried again when others changed the object meanwhile.
 const RETRIES: usize = 100;
@@ -39,9 +40,16 @@ impl Call<'_> {
         let object = self.handle.unserve(object);
         let creatable = self.strategy().allow_create_on_update() && self.request.info.subresource.is_empty();
         if creatable && self.current(&self.key()).await?.is_none() {
-            return self.create_by_update(object, &options, warnings).await;
+            match self.create_by_update(object.clone(), &options, &mut warnings).await {
+                // Somebody else was faster: the object is there now.
+                Err(status) if status.reason == "AlreadyExists" => {}
+                created => return self.answer_written(201, created?, warnings),
+            }
         }
-        let mut produce = |_: &Value| Ok(object.clone());
+        let mut produce = |old: &Value| {
+            self.check_uid(&object, old, &options)?;
+            Ok(object.clone())
+        };
         let change = Change { options: &options, produce: &mut produce };
         let written = self.change_object(self.name(), change, &mut warnings).await?;
         self.answer_written(200, written, warnings)
@@ -51,15 +59,13 @@ impl Call<'_> {
         &self,
         mut object: Value,
         options: &WriteOptions,
-        mut warnings: Vec<String>,
-    ) -> Result<Answer, Status> {
-        if !matches!(meta::resource_version(&object), "" | "0") {
-            return Err(self.handle.not_found(self.name()));
-        }
+        warnings: &mut Vec<String>,
+    ) -> Result<Written, Status> {
+        self.check_uid(&object, &Value::Null, options)?;
+        self.wanted_version(&object)?;
         self.may_create()?;
         meta::remove(&mut object, "resourceVersion");
-        let written = self.create_object(object, options, &mut warnings).await?;
-        self.answer_written(201, written, warnings)
+        self.create_object(object, options, warnings).await
     }
 
     /// The name in the body has to be that of the path.
@@ -114,7 +120,6 @@ impl Call<'_> {
         for _ in 0..RETRIES {
             let old = answer::parse(&entry.bytes)?;
             let object = (change.produce)(&old)?;
-            self.check_uid(&object, &old, &key)?;
             self.check_version(&object, &entry)?;
             let mut object = self.prepare_changed(object, &old, change.options, warnings).await?;
             let stored = self.store_changed(&key, &entry, &mut object, change.options).await;
@@ -129,36 +134,43 @@ impl Call<'_> {
         Err(self.handle.conflict(name, OPTIMISTIC_LOCK))
     }
 
-    fn check_uid(&self, object: &Value, old: &Value, key: &str) -> Result<(), Status> {
+    /// A replacement that names a uid is one of that object only; `old` is null when there is none.
+    pub(super) fn check_uid(&self, object: &Value, old: &Value, options: &WriteOptions) -> Result<(), Status> {
         let (given, have) = (meta::uid(object), meta::uid(old));
         if given.is_empty() || given == have {
             return Ok(());
         }
+        let key = self.key();
+        // What is only tried does not get as far as the store with its prefix.
+        let key = if options.dry_run { key.strip_prefix("/registry").unwrap_or(&key) } else { &key };
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
              UID in precondition: {given}, UID in object meta: {have}"
         );
-        Err(self.handle.conflict(meta::name(old), &why))
+        Err(self.handle.conflict(self.name(), &why))
+    }
+
+    /// The version that the object names; 0 is none.
+    fn wanted_version(&self, object: &Value) -> Result<u64, Status> {
+        match meta::resource_version(object) {
+            "" => Ok(0),
+            version => go_parse_uint(version).map_err(Status::unknown),
+        }
     }
 
     /// The version that the object names has to be the present one; none means any, where the kind allows it.
     fn check_version(&self, object: &Value, entry: &Entry) -> Result<(), Status> {
-        let given = meta::resource_version(object);
-        let path = Path::new("metadata").child("resourceVersion");
-        let invalid = |error| Err(self.handle.invalid(meta::name(object), vec![error]));
-        match given.parse::<u64>() {
-            _ if given.is_empty() && self.strategy().allow_unconditional_update() => Ok(()),
-            Ok(0) if self.strategy().allow_unconditional_update() => Ok(()),
-            _ if given.is_empty() => {
-                invalid(FieldError::invalid(&path, 0, "must be specified for an update"))
+        match self.wanted_version(object)? {
+            0 if self.strategy().allow_unconditional_update() => Ok(()),
+            0 => {
+                let path = Path::new("metadata").child("resourceVersion");
+                let error = FieldError::invalid(&path, 0, "must be specified for an update");
+                let handle = &self.handle;
+                // Upstream names the resource here, not the kind.
+                Err(Status::invalid(&handle.group, &handle.plural, meta::name(object), vec![error]))
             }
-            Ok(0) => invalid(FieldError::invalid(&path, 0, "must be specified for an update")),
-            Ok(version) if version == entry.revision => Ok(()),
-            Ok(_) => Err(self.handle.conflict(meta::name(object), OPTIMISTIC_LOCK)),
-            Err(_) => {
-                let detail = format!("strconv.ParseUint: parsing {}: invalid syntax", go_quote(given));
-                invalid(FieldError::invalid(&path, given, detail))
-            }
+            version if version == entry.revision => Ok(()),
+            _ => Err(self.handle.conflict(meta::name(object), OPTIMISTIC_LOCK)),
         }
     }
 
@@ -201,8 +213,8 @@ impl Call<'_> {
         old: &Value,
         warnings: &mut Vec<String>,
     ) -> Result<(), Status> {
-        let mut errors = metadata::validate_update(object, old);
-        errors.extend(metadata::validate(&self.handle, object));
+        let mut errors = metadata::validate(&self.handle, object);
+        errors.extend(metadata::validate_update(object, old));
         errors.extend(self.validate_changed(object, old));
         if !errors.is_empty() {
             return Err(self.handle.invalid(context.name, errors));
@@ -263,7 +275,7 @@ impl Call<'_> {
                 strategy.prepare_for_update(object, old);
             }
             "status" => {
-                keep_only(object, old, "status");
+                *object = status::written(&self.handle.plural, object, old);
                 strategy.prepare_for_status_update(object, old);
             }
             "finalize" => {
@@ -309,7 +321,9 @@ impl Call<'_> {
             return Ok(Written::Stored(entry.clone()));
         }
         if options.dry_run {
-            return Ok(Written::DryRun(object.clone()));
+            let mut object = object.clone();
+            meta::set_resource_version(&mut object, &entry.revision.to_string());
+            return Ok(Written::DryRun(object));
         }
         self.put_within(key, Expect::Revision(entry.revision), object, options).await.map(Written::Stored)
     }
@@ -322,12 +336,12 @@ impl Call<'_> {
     }
 
     async fn remove_finished(&self, key: &str, entry: &Entry, object: Value) -> Result<Written, Refused> {
-        // What is deleted is the changed object, as its last event shows it.
-        let removed = self.remove(key, Expect::Revision(entry.revision)).await?;
+        self.remove(key, Expect::Revision(entry.revision)).await?;
         let context = self.context(Operation::Delete, meta::name(&object), false);
         self.strategy().release(&context, &object, None).await;
+        // Upstream answers with the object as it was to be stored, at the version that it would have replaced.
         let mut object = object;
-        meta::set_resource_version(&mut object, &removed.revision.to_string());
+        meta::set_resource_version(&mut object, &entry.revision.to_string());
         Ok(Written::DryRun(object))
     }
 }
@@ -335,16 +349,18 @@ impl Call<'_> {
 /// Metadata that only the server may say, or that clients may leave out.
 fn carry_metadata(object: &mut Value, old: &Value) {
     let before = |key: &str| old.get("metadata").and_then(|m| m.get(key)).cloned().unwrap_or_default();
-    for key in ["uid", "creationTimestamp", "generation", "name", "namespace", "generateName"] {
-        if key != "generateName" || meta::generate_name(object).is_empty() {
+    for key in ["creationTimestamp", "generation", "name", "namespace"] {
+        meta::set(object, key, before(key));
+    }
+    let given = |object: &Value, key: &str| object.get("metadata").is_some_and(|m| m.get(key).is_some());
+    for key in ["uid", "deletionGracePeriodSeconds"] {
+        if !given(object, key) {
             meta::set(object, key, before(key));
         }
     }
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
-        let have = before(key);
-        if !have.is_null() {
-            meta::set(object, key, have);
-        }
+    let deletion = before("deletionTimestamp");
+    if !deletion.is_null() {
+        meta::set(object, "deletionTimestamp", deletion);
     }
     meta::remove(object, "selfLink");
 }
@@ -373,13 +389,7 @@ fn copy(object: &mut Value, old: &Value, key: &str) {
     }
 }
 
-/// The present object with the wanted metadata (except owners) and one wanted field.
-fn keep_only(object: &mut Value, old: &Value, key: &str) {
-    let mut result = with_metadata_of(old, object);
-    copy(&mut result, object, key);
-    *object = result;
-}
-
+/// The present object with the wanted metadata, except owners.
 fn with_metadata_of(old: &Value, object: &Value) -> Value {
     let mut result = old.clone();
     copy(&mut result, object, "metadata");

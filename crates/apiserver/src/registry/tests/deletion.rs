@@ -45,8 +45,9 @@ async fn finalizers_hold_an_object() {
     assert!(refused["message"].as_str().is_some_and(|m| m.contains(
         "no new finalizers can be added if the object is being deleted, found new finalizers []string{\"example.com/g\"}"
     )));
-    let (code, _) = h.patch("merge-patch+json", &path, json!({"metadata": {"finalizers": null}})).await;
-    assert_eq!(code, 200);
+    let (code, last) = h.patch("merge-patch+json", &path, json!({"metadata": {"finalizers": null}})).await;
+    assert_eq!((code, last["metadata"].get("finalizers")), (200, None));
+    assert_eq!(last["metadata"]["resourceVersion"], pending["metadata"]["resourceVersion"]);
     h.must(404, "GET", &path, Value::Null).await;
 }
 

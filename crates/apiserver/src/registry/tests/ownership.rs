@@ -116,8 +116,16 @@ async fn clients_may_forget_or_bring_the_record() {
     // What makes sense is.
     created["metadata"]["managedFields"][0]["operation"] = "Update".into();
     created["metadata"]["managedFields"][0]["manager"] = "renamed".into();
-    let brought = h.must(200, "PUT", &target, created.clone()).await;
+    let mut brought = h.must(200, "PUT", &target, created).await;
     assert_eq!(names(&brought), ["renamed Update v1"]);
+    // Names of managers are held to what they may be.
+    brought["metadata"]["managedFields"][0]["manager"] = "m".repeat(129).into();
+    brought["metadata"]["managedFields"][0]["subresource"] = "s".repeat(257).into();
+    let refused = h.must(422, "PUT", &target, brought).await;
+    assert_eq!(
+        refused["message"],
+        "ConfigMap \"a\" is invalid: [metadata.managedFields[0].manager: Too long: may not be more than 128 bytes, metadata.managedFields[0].subresource: Too long: may not be more than 256 bytes]"
+    );
     let forget = json!({"metadata": {"managedFields": [{}]}});
     let (code, forgotten) = h.patch("merge-patch+json", &target, forget).await;
     assert_eq!((code, names(&forgotten)), (200, vec![]));
@@ -198,6 +206,34 @@ async fn the_status_is_applied_by_itself() {
     );
     let (code, _) = apply(&h, &format!("{DEPLOYMENTS}/e/status?fieldManager=y"), condition("False")).await;
     assert_eq!(code, 404);
+}
+
+#[tokio::test]
+async fn a_status_is_written_with_metadata_or_without() {
+    let h = Harness::start().await;
+    let mut replicas = deployment();
+    replicas["kind"] = "ReplicaSet".into();
+    let schema = json!({"metadata": {"name": "d"}, "spec": {"matchingPrecedence": 7, "priorityLevelConfiguration": {"name": "exempt"}}});
+    let flows = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas";
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"});
+    let metadata = json!({"labels": {"l": "x"}, "annotations": {"a": "x"}, "ownerReferences": [owner], "finalizers": ["a.b/c"]});
+    for (path, object, written) in [
+        (DEPLOYMENTS, deployment(), &["annotations", "finalizers", "ownerReferences"][..]),
+        ("/apis/apps/v1/namespaces/default/replicasets", replicas, &["annotations", "finalizers", "labels", "ownerReferences"]),
+        ("/api/v1/namespaces/default/pods", super::harness::pod("d"), &["annotations", "finalizers", "labels"]),
+        (flows, schema, &[]),
+    ] {
+        h.must(201, "POST", path, object).await;
+        let patch = json!({ "metadata": metadata });
+        let target = format!("{path}/d/status?fieldManager=observer");
+        let (code, object) = h.patch("merge-patch+json", &target, patch).await;
+        assert_eq!(code, 200, "{object}");
+        let all = metadata.as_object().expect("an object");
+        let have: Vec<&str> =
+            all.iter().filter(|(key, value)| object["metadata"][*key] == **value).map(|(key, _)| key.as_str()).collect();
+        assert_eq!(have, written, "{path}");
+        assert_eq!(names(&object).iter().any(|name| name.starts_with("observer")), path != flows, "{object}");
+    }
 }
 
 #[tokio::test]
@@ -321,11 +357,27 @@ async fn applies_are_refused_in_upstreams_words() {
             )
         )
     );
-    let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: v, k: w}\n";
+    let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: w, k: v}\n";
     let ask = Ask { content_type: Some("application/apply-patch+yaml"), ..Ask::default() };
     let (code, answer) =
-        h.raw("PATCH", &format!("{target}&fieldValidation=Strict"), ask, Bytes::from(twice)).await;
+        h.raw("PATCH", &format!("{target}&fieldValidation=Strict"), ask.clone(), Bytes::from(twice)).await;
     assert_eq!(code, 400, "{answer}");
+    // Conflicts are told before keys that are there twice.
+    let taken = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: w, k: w}\n";
+    let (code, answer) =
+        h.raw("PATCH", &format!("{target}&fieldValidation=Strict"), ask.clone(), Bytes::from(taken)).await;
+    assert_eq!((code, &answer["reason"]), (409, &json!("Conflict")), "{answer}");
+    for (body, why) in [
+        ("[1]", "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go value of type map[string]interface {}"),
+        ("{", "error encoding patch: yaml: line "),
+        ("", "invalid object type: /, Kind="),
+    ] {
+        let (code, answer) = h.raw("PATCH", &target, ask.clone(), Bytes::from(body)).await;
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert!(code == 400 && message.starts_with(why), "{body}: {message}");
+    }
+    let empty = h.patch("merge-patch+json", &format!("{MAPS}/a?force="), json!({})).await;
+    assert_eq!(empty.0, 422, "an empty value is a value");
     let cbor = Ask { content_type: Some("application/apply-patch+cbor"), ..Ask::default() };
     assert_eq!(h.raw("PATCH", &target, cbor, Bytes::new()).await.0, 415);
 }
