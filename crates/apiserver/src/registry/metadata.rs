@@ -87,9 +87,7 @@ pub fn labels(labels: Option<&Map<String, Value>>, path: &Path) -> Errors {
             names::qualified_name(key).into_iter().map(|why| FieldError::invalid(path, key.as_str(), why)),
         );
         let value = value.as_str().unwrap_or_default();
-        errors.extend(
-            names::label_value(value).into_iter().map(|why| FieldError::invalid(path, value, why)),
-        );
+        errors.extend(names::label_value(value).into_iter().map(|why| FieldError::invalid(path, value, why)));
     }
     errors
 }

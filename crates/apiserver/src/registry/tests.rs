@@ -3,6 +3,7 @@
 mod admission;
 mod allocation;
 mod binding;
+mod applying;
 mod deletion;
 mod evictions;
 mod golden;
@@ -12,6 +13,7 @@ mod objects;
 mod ownership;
 mod patching;
 mod reading;
+mod replacing;
 mod selecting;
 mod stores;
 mod subresources;

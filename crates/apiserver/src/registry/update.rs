@@ -135,7 +135,12 @@ impl Call<'_> {
     }
 
     /// A replacement that names a uid is one of that object only; `old` is null when there is none.
-    pub(super) fn check_uid(&self, object: &Value, old: &Value, options: &WriteOptions) -> Result<(), Status> {
+    pub(super) fn check_uid(
+        &self,
+        object: &Value,
+        old: &Value,
+        options: &WriteOptions,
+    ) -> Result<(), Status> {
         let (given, have) = (meta::uid(object), meta::uid(old));
         if given.is_empty() || given == have {
             return Ok(());

@@ -55,7 +55,9 @@ fn upstreams_words() {
     assert_eq!(path_segment(".."), ["may not be '..'"]);
     assert_eq!(path_segment_prefix("../%"), ["may not contain '/'", "may not contain '%'"]);
     assert!(path_segment_prefix("..").is_empty());
-    for (prefix, masked) in [("web-", "wea"), ("a_-", "aa"), ("a", "a"), ("-", "-"), ("a.", "a."), ("\u{e4}-", "a")] {
+    for (prefix, masked) in
+        [("web-", "wea"), ("a_-", "aa"), ("a", "a"), ("-", "-"), ("a.", "a."), ("\u{e4}-", "a")]
+    {
         assert_eq!(mask_trailing_dash(prefix), masked);
     }
 }

@@ -97,7 +97,10 @@ async fn follow(events: &mut Events, state: &mut BTreeMap<String, Value>, last: 
             return;
         }
         // The list says what its items are.
-        object.as_object_mut().expect("an object").retain(|key, _| !matches!(key.as_str(), "kind" | "apiVersion"));
+        object
+            .as_object_mut()
+            .expect("an object")
+            .retain(|key, _| !matches!(key.as_str(), "kind" | "apiVersion"));
         let before = match event["type"].as_str() {
             Some("DELETED") => state.remove(&name),
             _ => state.insert(name.clone(), object.clone()),
@@ -119,7 +122,13 @@ async fn a_watch_leads_from_one_list_to_a_later_one() {
         let mut rng = StdRng::seed_from_u64(seed);
         let selector = SELECTORS[rng.random_range(0..SELECTORS.len())];
         // The last object has to be selected as well.
-        let label = if selector.contains("%21l") { None } else if selector.contains("notin") { Some("z") } else { Some("x") };
+        let label = if selector.contains("%21l") {
+            None
+        } else if selector.contains("notin") {
+            Some("z")
+        } else {
+            Some("x")
+        };
         writes(&h, &mut rng, 6).await;
         let list = h.get(&format!("{MAPS}?limit=0{selector}")).await;
         let mut state = by_name(&list);

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::harness::{Ask, Harness, config_map};
+use super::harness::{Harness, config_map};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
@@ -13,7 +12,7 @@ const SCALERS: &str = "horizontalpodautoscalers";
 /// Recordings beside the repository.
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden/defaults.json");
 
-fn deployment() -> Value {
+pub(super) fn deployment() -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
         "replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
         "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
@@ -40,7 +39,7 @@ fn fields_of(object: &Value, owner: &str) -> Value {
     owners(object).into_iter().find(|(name, _)| name == owner).map(|(_, fields)| fields).unwrap_or_default()
 }
 
-async fn apply(h: &Harness, target: &str, body: Value) -> (u16, Value) {
+pub(super) async fn apply(h: &Harness, target: &str, body: Value) -> (u16, Value) {
     h.patch("apply-patch+yaml", target, body).await
 }
 
@@ -219,8 +218,16 @@ async fn a_status_is_written_with_metadata_or_without() {
     let metadata = json!({"labels": {"l": "x"}, "annotations": {"a": "x"}, "ownerReferences": [owner], "finalizers": ["a.b/c"]});
     for (path, object, written) in [
         (DEPLOYMENTS, deployment(), &["annotations", "finalizers", "ownerReferences"][..]),
-        ("/apis/apps/v1/namespaces/default/replicasets", replicas, &["annotations", "finalizers", "labels", "ownerReferences"]),
-        ("/api/v1/namespaces/default/pods", super::harness::pod("d"), &["annotations", "finalizers", "labels"]),
+        (
+            "/apis/apps/v1/namespaces/default/replicasets",
+            replicas,
+            &["annotations", "finalizers", "labels", "ownerReferences"],
+        ),
+        (
+            "/api/v1/namespaces/default/pods",
+            super::harness::pod("d"),
+            &["annotations", "finalizers", "labels"],
+        ),
         (flows, schema, &[]),
     ] {
         h.must(201, "POST", path, object).await;
@@ -229,8 +236,11 @@ async fn a_status_is_written_with_metadata_or_without() {
         let (code, object) = h.patch("merge-patch+json", &target, patch).await;
         assert_eq!(code, 200, "{object}");
         let all = metadata.as_object().expect("an object");
-        let have: Vec<&str> =
-            all.iter().filter(|(key, value)| object["metadata"][*key] == **value).map(|(key, _)| key.as_str()).collect();
+        let have: Vec<&str> = all
+            .iter()
+            .filter(|(key, value)| object["metadata"][*key] == **value)
+            .map(|(key, _)| key.as_str())
+            .collect();
         assert_eq!(have, written, "{path}");
         assert_eq!(names(&object).iter().any(|name| name.starts_with("observer")), path != flows, "{object}");
     }
@@ -279,107 +289,6 @@ async fn owners_in_another_version_count() {
     );
     let read = h.get(&path("v1")).await;
     assert_eq!(read["spec"]["targetCPUUtilizationPercentage"], 70);
-}
-
-#[tokio::test]
-async fn applies_are_refused_in_upstreams_words() {
-    let h = Harness::start().await;
-    let target = format!("{MAPS}/a?fieldManager=x");
-    h.must(201, "POST", MAPS, config_map("a", json!({"k": "v"}))).await;
-    let with = |key: &str, value: Value| {
-        let mut map = config_map("a", json!({}));
-        map["metadata"][key] = value;
-        map
-    };
-    for (target, body, code, message) in [
-        (
-            format!("{MAPS}/a"),
-            config_map("a", json!({})),
-            422,
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ),
-        (
-            format!("{MAPS}/a?fieldManager=a%09b"),
-            config_map("a", json!({})),
-            422,
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\tb\": invalid character U+0009 (at position 1)",
-        ),
-        (target.clone(), with("managedFields", json!([])), 400, "metadata.managedFields must be nil"),
-        (target.clone(), deployment(), 400, "invalid object type: apps/v1, Kind=Deployment"),
-        (target.clone(), json!({"metadata": {"name": "a"}}), 400, "invalid object type: /, Kind="),
-        (
-            target.clone(),
-            with("name", "b".into()),
-            400,
-            "the name of the object (b) does not match the name on the URL (a)",
-        ),
-        (
-            target.clone(),
-            with("namespace", "b".into()),
-            400,
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ),
-        (
-            target.clone(),
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "foo": 1}),
-            500,
-            "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .foo: field not declared in schema",
-        ),
-        (
-            target.clone(),
-            with("resourceVersion", "1".into()),
-            409,
-            "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again",
-        ),
-        (
-            format!("{MAPS}/b?fieldManager=x"),
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b", "uid": "u"}}),
-            409,
-            "Operation cannot be fulfilled on configmaps \"b\": uid mismatch: the provided object specified uid u, and no existing object was found",
-        ),
-        (
-            format!("{MAPS}/b?fieldManager=x"),
-            json!({"apiVersion": "v1", "kind": "ConfigMap"}),
-            400,
-            "the name of the object (b based on URL) was undeterminable: name must be provided",
-        ),
-    ] {
-        let (have, answer) = apply(&h, &target, body).await;
-        assert_eq!((have, answer["message"].as_str()), (code, Some(message)), "{target}");
-    }
-    let forced = h.patch("merge-patch+json", &format!("{MAPS}/a?force=true"), json!({})).await;
-    assert_eq!(
-        (forced.0, forced.1["message"].as_str()),
-        (
-            422,
-            Some(
-                "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch"
-            )
-        )
-    );
-    let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: w, k: v}\n";
-    let ask = Ask { content_type: Some("application/apply-patch+yaml"), ..Ask::default() };
-    let (code, answer) =
-        h.raw("PATCH", &format!("{target}&fieldValidation=Strict"), ask.clone(), Bytes::from(twice)).await;
-    assert_eq!(code, 400, "{answer}");
-    // Conflicts are told before keys that are there twice.
-    let taken = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: w, k: w}\n";
-    let (code, answer) =
-        h.raw("PATCH", &format!("{target}&fieldValidation=Strict"), ask.clone(), Bytes::from(taken)).await;
-    assert_eq!((code, &answer["reason"]), (409, &json!("Conflict")), "{answer}");
-    for (body, why) in [
-        ("[1]", "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go value of type map[string]interface {}"),
-        ("{", "error encoding patch: yaml: line "),
-        ("", "invalid object type: /, Kind="),
-    ] {
-        let (code, answer) = h.raw("PATCH", &target, ask.clone(), Bytes::from(body)).await;
-        let message = answer["message"].as_str().unwrap_or_default();
-        assert!(code == 400 && message.starts_with(why), "{body}: {message}");
-    }
-    let empty = h.patch("merge-patch+json", &format!("{MAPS}/a?force="), json!({})).await;
-    assert_eq!(empty.0, 422, "an empty value is a value");
-    let cbor = Ask { content_type: Some("application/apply-patch+cbor"), ..Ask::default() };
-    assert_eq!(h.raw("PATCH", &target, cbor, Bytes::new()).await.0, 415);
 }
 
 /// Where 1.37 differs from the recorded 1.20: the resource, the fields, and why.
