@@ -35,7 +35,7 @@ pub(super) struct DeleteOptions {
     /// The object is unreadable, and to go without regard to anything.
     pub unreadable: bool,
     /// `dryRun` as sent.
-    dry_run_values: Vec<String>,
+    pub dry_run_values: Vec<String>,
 }
 
 impl DeleteOptions {

@@ -11,7 +11,7 @@ use super::Registry;
 use super::answer::parse;
 use super::call::{Call, read_error};
 use super::create::Written;
-use super::delete::DeleteOptions;
+use super::delete_options::DeleteOptions;
 use super::options::WriteOptions;
 use super::seam::ApiRequest;
 use super::update::Change;
