@@ -4,9 +4,11 @@
 //! items that are dirty and not in hand. So an item added while it is worked on comes back when it is done, an
 //! item added twice is worked on once, and no two workers ever hold the same item.
 
+use crate::metrics::QueueMetrics;
+use machinery::metrics::Registry;
 use parking_lot::Mutex;
 use rand::Rng as _;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -20,8 +22,10 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 
 struct State<T> {
     ready: VecDeque<T>,
-    dirty: HashSet<T>,
-    processing: HashSet<T>,
+    /// With the time since when.
+    dirty: HashMap<T, Instant>,
+    /// With the time since when.
+    processing: HashMap<T, Instant>,
     /// Items to add later, by time; the number keeps equal times apart.
     delayed: BTreeMap<(Instant, u64), T>,
     /// Where each delayed item stands in `delayed`, which is the truth.
@@ -29,6 +33,8 @@ struct State<T> {
     failures: HashMap<T, u32>,
     next_number: u64,
     shut_down: bool,
+    /// None until somebody wants to know.
+    metrics: Option<QueueMetrics>,
 }
 
 /// A queue of keys for reconcilers; clones share it. Memory is bounded by the number of distinct keys.
@@ -66,15 +72,36 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     pub fn new() -> Self {
         let state = State {
             ready: VecDeque::new(),
-            dirty: HashSet::new(),
-            processing: HashSet::new(),
+            dirty: HashMap::new(),
+            processing: HashMap::new(),
             delayed: BTreeMap::new(),
             delayed_at: HashMap::new(),
             failures: HashMap::new(),
             next_number: 0,
             shut_down: false,
+            metrics: None,
         };
         Self { state: Arc::new(Mutex::new(state)), wake: Arc::new(Notify::new()) }
+    }
+
+    /// Reports under this name from now on.
+    pub fn report(&self, registry: &Registry, name: &str)
+    where
+        T: Send + Sync + 'static,
+    {
+        self.state.lock().metrics = Some(QueueMetrics::new(registry, name));
+        let look = |read: fn(&State<T>) -> f64| {
+            let state = Arc::downgrade(&self.state);
+            // A queue that is gone has nothing in it.
+            move || state.upgrade().map_or(0.0, |state| read(&state.lock()))
+        };
+        QueueMetrics::look(
+            registry,
+            name,
+            look(|state| state.ready.len() as f64),
+            look(|state| state.under_way().fold(0.0, |sum, time| sum + time)),
+            look(|state| state.under_way().fold(0.0, f64::max)),
+        );
     }
 
     /// Marks an item as needing work.
@@ -86,6 +113,9 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
 
     /// Adds an item after a delay; of several delays the earliest counts.
     pub fn add_after(&self, item: T, delay: Duration) {
+        if let Some(metrics) = &self.state.lock().metrics {
+            metrics.retries.increment();
+        }
         if delay.is_zero() {
             return self.add(item);
         }
@@ -146,8 +176,10 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
     /// Gives an item back; when it was added meanwhile it is queued again.
     pub fn done(&self, item: &T) {
         let mut state = self.state.lock();
-        state.processing.remove(item);
-        if state.dirty.contains(item) {
+        if let (Some(since), Some(metrics)) = (state.processing.remove(item), &state.metrics) {
+            metrics.worked.add(since.elapsed().as_secs_f64());
+        }
+        if state.dirty.contains_key(item) {
             state.ready.push_back(item.clone());
             self.wake.notify_one();
         }
@@ -176,7 +208,14 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
 impl<T: Clone + Eq + Hash> State<T> {
     /// Returns whether a worker should wake.
     fn add(&mut self, item: T) -> bool {
-        if self.shut_down || !self.dirty.insert(item.clone()) || self.processing.contains(&item) {
+        if self.shut_down || self.dirty.contains_key(&item) {
+            return false;
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.adds.increment();
+        }
+        self.dirty.insert(item.clone(), Instant::now());
+        if self.processing.contains_key(&item) {
             return false;
         }
         self.ready.push_back(item);
@@ -211,9 +250,17 @@ impl<T: Clone + Eq + Hash> State<T> {
 
     fn take(&mut self) -> Option<T> {
         let item = self.ready.pop_front()?;
-        self.dirty.remove(&item);
-        self.processing.insert(item.clone());
+        let since = self.dirty.remove(&item);
+        if let (Some(since), Some(metrics)) = (since, &self.metrics) {
+            metrics.waited.add(since.elapsed().as_secs_f64());
+        }
+        self.processing.insert(item.clone(), Instant::now());
         Some(item)
+    }
+
+    /// Seconds that each item in hand has been there.
+    fn under_way(&self) -> impl Iterator<Item = f64> + '_ {
+        self.processing.values().map(|since| since.elapsed().as_secs_f64())
     }
 }
 
@@ -271,6 +318,43 @@ mod tests {
         assert_eq!(queue.failures(&"a"), 5);
         queue.forget(&"a");
         assert_eq!(queue.failures(&"a"), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_is_reported() {
+        let (queue, registry) = (WorkQueue::new(), Registry::default());
+        queue.report(&registry, "things");
+        for item in ["a", "b", "a"] {
+            queue.add(item);
+        }
+        tokio::time::advance(Duration::from_millis(500)).await;
+        let item = queue.next().await.expect("an item");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let page = || {
+            let mut page = machinery::metrics::Page::new();
+            registry.write(&mut page);
+            page.finish()
+        };
+        let has = |page: &str, line: &str| assert!(page.lines().any(|have| have == line), "{line}\n{page}");
+        let now = page();
+        for (metric, value) in [
+            ("adds_total", "2"),
+            ("depth", "1"),
+            ("queue_duration_seconds_sum", "0.5"),
+            ("unfinished_work_seconds", "2"),
+            ("longest_running_processor_seconds", "2"),
+            ("work_duration_seconds_count", "0"),
+        ] {
+            has(&now, &format!("workqueue_{metric}{{name=\"things\"}} {value}"));
+        }
+        queue.done(&item);
+        queue.retry(item);
+        let now = page();
+        for (metric, value) in
+            [("retries_total", "1"), ("work_duration_seconds_sum", "2"), ("unfinished_work_seconds", "0")]
+        {
+            has(&now, &format!("workqueue_{metric}{{name=\"things\"}} {value}"));
+        }
     }
 
     #[tokio::test]

@@ -86,6 +86,7 @@ impl Context {
         F: Fn(T) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
+        queue.report(&self.config.metrics, queue_name(name));
         let token = self.tasks.token().clone();
         self.tasks.spawn(name, move || {
             let (queue, token, ready) = (queue.clone(), token.clone(), ready.clone());
@@ -102,6 +103,23 @@ impl Context {
     pub(crate) async fn shut_down(&self) {
         self.tasks.shut_down().await;
         self.informers.shut_down().await;
+    }
+}
+
+/// What upstream calls the queue of a controller.
+fn queue_name(controller: &str) -> &str {
+    match controller {
+        "clusterrole-aggregation-controller" => "ClusterRoleAggregator",
+        "endpoint-controller" => "endpoint",
+        "endpointslice-controller" => "endpoint_slice",
+        "generic-garbage-collector" => "garbage_collector_attempt_to_delete",
+        "node-lifecycle" => "node_lifecycle_controller",
+        "pod-garbage-collector" => "orphaned_pods_nodes",
+        "replication-controller" => "replicationmanager",
+        "root-ca-cert-publisher" => "root_ca_cert_publisher",
+        "service-account-controller" => "serviceaccount",
+        "taint-eviction" => "noexec_taint_pod",
+        other => other.trim_end_matches("-controller"),
     }
 }
 

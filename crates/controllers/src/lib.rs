@@ -21,6 +21,7 @@ mod workload;
 mod written;
 
 use context::Context;
+use machinery::metrics::Registry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,8 @@ pub struct Config {
     pub node_monitor_grace: Duration,
     /// Finished pods kept before the oldest are deleted (upstream's `--terminated-pod-gc-threshold`).
     pub terminated_pods_max: usize,
+    /// Where the work queues report.
+    pub metrics: Registry,
 }
 
 impl Config {
@@ -44,6 +47,7 @@ impl Config {
             ca_pem: ca_pem.into(),
             node_monitor_grace: Duration::from_secs(50),
             terminated_pods_max: 12_500,
+            metrics: Registry::default(),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! | [`names`] | what may be a name |
 //! | [`status`], [`field`] | errors in upstream's words |
 //! | [`meta`] | `metadata` of objects held as JSON |
+//! | [`metrics`] | numbers for Prometheus |
 //! | [`serialize`], [`time`], [`hash`], [`text`] | writing things as upstream writes them |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -21,6 +22,7 @@ pub mod decode;
 pub mod field;
 pub mod hash;
 pub mod meta;
+pub mod metrics;
 pub mod names;
 pub mod patch;
 #[cfg(test)]

@@ -155,9 +155,48 @@ pub fn go_print(value: &serde_json::Value) -> String {
     }
 }
 
+/// A number as Go's `strconv.FormatFloat(value, 'g', -1, 64)` writes it.
+pub fn go_float(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let scientific = format!("{value:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    match exponent.parse::<i32>() {
+        Ok(-4..=5) => format!("{value}"),
+        Ok(exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        Err(_) => scientific,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_written_as_go_writes_them() {
+        for (value, want) in [
+            (0.0, "0"),
+            (-1.5, "-1.5"),
+            (0.0001, "0.0001"),
+            (9.999_999_999_999_999e-5, "9.999999999999999e-05"),
+            (1e-8, "1e-08"),
+            (999_999.0, "999999"),
+            (1e6, "1e+06"),
+            (364_163_072.0, "3.64163072e+08"),
+            (1e100, "1e+100"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(go_float(value), want);
+        }
+    }
 
     #[test]
     fn quotes_as_go_does() {

@@ -9,6 +9,7 @@
 
 mod binder;
 mod framework;
+mod metrics;
 mod plugins;
 mod queue;
 mod resources;
@@ -30,10 +31,12 @@ pub use snapshot::{NodeInfo, PodInfo, Snapshot};
 pub struct Config {
     /// Pods whose `spec.schedulerName` is this one are placed here; events carry the name.
     pub name: String,
+    /// Where it reports how that goes.
+    pub metrics: machinery::metrics::Registry,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { name: "default-scheduler".to_owned() }
+        Self { name: "default-scheduler".to_owned(), metrics: machinery::metrics::Registry::default() }
     }
 }

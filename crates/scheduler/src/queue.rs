@@ -69,6 +69,11 @@ impl Entry {
         Key::of(&*self.pod)
     }
 
+    /// How often a node was looked for, and how long ago that began.
+    pub(crate) fn history(&self) -> (u32, Duration) {
+        (self.attempts, self.since.elapsed())
+    }
+
     fn backoff_ends(&self) -> Option<Instant> {
         let pause = BACKOFF_FIRST.saturating_mul(1 << self.attempts.saturating_sub(1).min(16));
         self.failed_at.map(|at| at + pause.min(BACKOFF_MAX))
@@ -202,6 +207,21 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Pods that are active, that pause, that wait and that are gated.
+    pub(crate) fn pending(&self) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for (place, _) in self.state.lock().entries.values() {
+            let at = match place {
+                Place::Active(_) => 0,
+                Place::Backoff(..) => 1,
+                Place::Waiting => 2,
+                Place::Gated => 3,
+            };
+            counts[at] += 1;
+        }
+        counts
+    }
+
     /// The pod needs no node any more.
     pub(crate) fn remove(&self, key: &Key) {
         self.state.lock().take(key);
@@ -317,8 +337,10 @@ mod tests {
     async fn a_refused_pod_waits_for_what_concerns_it() {
         let queue = Queue::default();
         queue.offer(pod("p", 0), false, true);
+        assert_eq!(queue.pending(), [1, 0, 0, 0]);
         let entry = queue.next().await;
         queue.refuse(entry, &refusal("NodeAffinity"));
+        assert_eq!(queue.pending(), [0, 0, 1, 0]);
         queue.moved(Event::PodGone);
         let early = tokio::time::timeout(Duration::from_secs(10), queue.next()).await;
         assert!(early.is_err(), "a pod that left does not change labels");
@@ -341,6 +363,7 @@ mod tests {
     async fn gated_pods_wait_for_their_gates() {
         let queue = Queue::default();
         queue.offer(pod("p", 0), true, true);
+        assert_eq!(queue.pending(), [0, 0, 0, 1]);
         queue.moved(Event::Node);
         assert!(tokio::time::timeout(Duration::from_secs(1), queue.next()).await.is_err());
         queue.offer(pod("p", 0), false, true);

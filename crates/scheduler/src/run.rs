@@ -2,6 +2,7 @@
 
 use crate::Config;
 use crate::binder::Binder;
+use crate::metrics::{Metrics, Outcome};
 use crate::plugins::scheduling_gates;
 use crate::queue::{Entry, Event, Queue};
 use crate::schedule::schedule;
@@ -12,6 +13,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Bindings and status writes in flight at most.
@@ -27,6 +29,7 @@ pub async fn run(config: Config, client: kube::Client, token: CancellationToken)
         pods: Objects::new(client.clone(), "kube-scheduler"),
         recorder: Recorder::new(client, "kube-scheduler", &config.name, ""),
     };
+    let metrics = Arc::new(Metrics::new(&config.metrics, &config.name, &queue));
     let nodes = informers.of::<Node>();
     let pods = informers.of::<Pod>();
     watch_nodes(&nodes, &snapshot, &queue);
@@ -37,7 +40,7 @@ pub async fn run(config: Config, client: kube::Client, token: CancellationToken)
         pods.synced().await;
     };
     if token.run_until_cancelled(ready).await.is_some() {
-        let scheduler = Scheduler { snapshot, queue, binder };
+        let scheduler = Scheduler { snapshot, queue, binder, metrics };
         scheduler.work(&token).await;
     }
     informers.shut_down().await;
@@ -168,6 +171,7 @@ struct Scheduler {
     snapshot: Shared,
     queue: Queue,
     binder: Binder,
+    metrics: Arc<Metrics>,
 }
 
 impl Scheduler {
@@ -202,18 +206,29 @@ impl Scheduler {
 
     /// Decides about one pod; the returned future tells the API.
     fn attempt(&self, entry: Entry) -> Option<futures::future::BoxFuture<'static, ()>> {
+        let started = Instant::now();
         let info = PodInfo::new(entry.pod.clone());
         let mut snapshot = self.snapshot.lock();
         let decided = schedule(&info, &snapshot, &mut rand::rng());
+        let metrics = self.metrics.clone();
+        metrics.decided(started.elapsed());
         let (binder, queue, shared) = (self.binder.clone(), self.queue.clone(), self.snapshot.clone());
         match decided {
             Ok(node) => {
                 snapshot.place(info, &node);
                 drop(snapshot);
-                Some(Box::pin(async move { bind(&binder, &queue, &shared, entry, &node).await }))
+                Some(Box::pin(async move {
+                    let history = entry.history();
+                    let bound = bind(&binder, &queue, &shared, entry, &node).await;
+                    metrics.ended(if bound { Outcome::Scheduled } else { Outcome::Error }, started.elapsed());
+                    if bound {
+                        metrics.bound(history.0, history.1);
+                    }
+                }))
             }
             Err(why) => {
                 drop(snapshot);
+                metrics.ended(Outcome::Unschedulable, started.elapsed());
                 let pod = entry.pod.clone();
                 self.queue.refuse(entry, &why);
                 Some(Box::pin(async move { binder.report_unschedulable(&pod, &why).await }))
@@ -222,18 +237,20 @@ impl Scheduler {
     }
 }
 
-async fn bind(binder: &Binder, queue: &Queue, snapshot: &Shared, entry: Entry, node: &str) {
+/// Whether the pod has its node now.
+async fn bind(binder: &Binder, queue: &Queue, snapshot: &Shared, entry: Entry, node: &str) -> bool {
     let pod = entry.pod.clone();
-    let Err(error) = binder.bind(&pod, node).await else { return };
+    let Err(error) = binder.bind(&pod, node).await else { return true };
     snapshot.lock().unplace(pod.metadata.uid.as_deref().unwrap_or(""));
     queue.moved(Event::PodGone);
     // Gone, or bound by someone else: the watch tells.
     if client::is_not_found(&error) {
-        return;
+        return false;
     }
     tracing::debug!(pod = %entry.key(), node, %error, "failed to bind");
     binder.report_failed_binding(&pod, &error);
     queue.retry(entry);
+    false
 }
 
 fn report_panic(result: Result<(), tokio::task::JoinError>) {

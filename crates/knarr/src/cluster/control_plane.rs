@@ -70,7 +70,7 @@ impl ControlPlane {
         kubeconfig.write(&paths.kubeconfig())?;
         let components = CancellationToken::new();
         Ok(Self {
-            clients: Clients::new(server),
+            clients: Clients::new(server, advertise.to_string()),
             pki,
             store,
             supervisor: Supervisor::new(components.clone()),
@@ -124,7 +124,9 @@ impl ControlPlane {
     /// Starts controllers and scheduler. `elect`: of several servers over one store only one runs them at a time.
     pub fn start_components(&self, elect: bool) {
         let candidate = elect.then(candidate);
-        let config = controllers::Config::new(&self.pki.ca_pem);
+        let metrics = self.clients.metrics().clone();
+        let config =
+            controllers::Config { metrics: metrics.clone(), ..controllers::Config::new(&self.pki.ca_pem) };
         let clients = self.clients.clone();
         let manager = clients.of("system:kube-controller-manager", &[]);
         let election = self.election("kube-controller-manager", candidate.as_deref(), &manager);
@@ -140,9 +142,8 @@ impl ControlPlane {
         let election = self.election("kube-scheduler", candidate.as_deref(), &client);
         self.supervisor.spawn("scheduler", move |token| {
             let client = client.clone();
-            lead(election.clone(), token, move |token| {
-                scheduler::run(scheduler::Config::default(), client, token)
-            })
+            let config = scheduler::Config { metrics: metrics.clone(), ..scheduler::Config::default() };
+            lead(election.clone(), token, move |token| scheduler::run(config, client, token))
         });
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
-use super::series::{EVENT_SIZES, Series};
+use super::series::Series;
 use crate::{ApiBody, BoxError};
 
 /// Counts the request as running until the body is dropped.
@@ -39,7 +39,7 @@ impl Body for Counted {
             // cost more than sending them.
             let events = events(bytes);
             if events > 0 {
-                self.series.events.add_many(EVENT_SIZES, bytes.len() as f64 / events as f64, events);
+                self.series.events.add_many(bytes.len() as f64 / events as f64, events);
             }
         }
         polled

@@ -5,7 +5,7 @@
 //! its kind allocates.
 
 mod body;
-mod histogram;
+mod health;
 mod page;
 mod process;
 mod series;
@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use http::Response;
 use http_body::Body;
+use machinery::metrics::Histogram;
 use machinery::status::Status;
 
 use crate::ApiBody;
 use crate::http::{Query, RequestInfo};
-use histogram::Histogram;
-pub(crate) use page::{Gauge, Kind};
+pub(crate) use page::Gauge;
 pub(crate) use process::gauges as process_gauges;
 use series::{Labels, Series, SeriesMap};
 pub(crate) use store::Observed;
@@ -37,13 +37,27 @@ const CHECKS: &[f64] = &[
     0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384,
 ];
 
+/// Kinds of users' names that are told apart: the last but one is for all that look like an address, the last for all others.
+const USERS: [&str; 7] = [
+    "admin",
+    "client",
+    "kube_proxy",
+    "kubelet",
+    "system:serviceaccount:kube-system:default",
+    "email_id",
+    "other",
+];
+
 /// What was asked, how long it took and how it ended.
 #[derive(Default)]
 pub struct Metrics {
     requests: SeriesMap<Series>,
+    /// By what kind of name the user has.
+    users: [AtomicU64; USERS.len()],
     authentication: [Check; 2],
     authorization: [Check; 2],
     store: Arc<store::Operations>,
+    health: health::Checks,
 }
 
 /// How often a check came out one way, and how long it took.
@@ -54,14 +68,14 @@ struct Check {
 
 impl Default for Check {
     fn default() -> Self {
-        Check { count: AtomicU64::new(0), took: Histogram::new(CHECKS.len()) }
+        Check { count: AtomicU64::new(0), took: Histogram::new(CHECKS) }
     }
 }
 
 impl Check {
     fn add(&self, took: Duration) {
         self.count.fetch_add(1, Relaxed);
-        self.took.add(CHECKS, took.as_secs_f64());
+        self.took.add(took.as_secs_f64());
     }
 }
 
@@ -102,17 +116,26 @@ impl Metrics {
                 return response.map(|inner| body::counted(inner, series));
             }
         } else {
-            series.took.add(DURATIONS, started.at.elapsed().as_secs_f64());
+            series.took.add(started.at.elapsed().as_secs_f64());
         }
         if let (true, Some(size)) = (labels.reads(), response.body().size_hint().exact()) {
-            series.size.add(series::SIZES, size as f64);
+            series.size.add(size as f64);
         }
         response
     }
 
     /// Counts one authentication.
-    pub fn authenticated<T>(&self, started: Instant, result: Result<T, Status>) -> Result<T, Status> {
+    pub fn authenticated(
+        &self,
+        started: Instant,
+        result: Result<Arc<auth::UserInfo>, Status>,
+    ) -> Result<Arc<auth::UserInfo>, Status> {
         self.authentication[usize::from(result.is_err())].add(started.elapsed());
+        if let Ok(user) = &result {
+            let kind = if user.name.contains('@') { USERS.len() - 2 } else { USERS.len() - 1 };
+            let at = USERS[..5].iter().position(|known| *known == user.name).unwrap_or(kind);
+            self.users[at].fetch_add(1, Relaxed);
+        }
         result
     }
 
@@ -120,6 +143,11 @@ impl Metrics {
     pub fn authorized(&self, started: Instant, result: Result<(), Status>) -> Result<(), Status> {
         self.authorization[usize::from(result.is_err())].add(started.elapsed());
         result
+    }
+
+    /// Counts one health check: the numbers of its endpoint, and of itself there.
+    pub fn checked(&self, endpoint: usize, check: usize, passed: bool) {
+        self.health.add(endpoint, check, passed);
     }
 
     /// A store that counts what is asked of it.

@@ -1,15 +1,15 @@
 //! The text that `/metrics` answers.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::histogram::Reading;
-use super::series::{EVENT_SIZES, SIZES, Series};
-use super::store::Operation;
-use super::{CHECKS, Check, DURATIONS, Metrics};
+use machinery::metrics::{Kind, Page, Reading};
 
-/// Bounds of [`DURATIONS`] that the histogram of service levels does not have.
+use super::series::Series;
+use super::store::Operation;
+use super::{Check, Metrics, USERS};
+
+/// Bounds of [`super::DURATIONS`] that the histogram of service levels does not have.
 const SLI_WITHOUT: usize = 2;
 
 /// A metric without buckets that is read when the page is asked for.
@@ -21,17 +21,10 @@ pub(crate) struct Gauge {
     pub values: Vec<(String, f64)>,
 }
 
-/// Types of metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Counter,
-    Gauge,
-}
-
 impl Metrics {
     /// Everything in Prometheus' text format, with the gauges.
     pub fn render(&self, gauges: &[Gauge]) -> String {
-        let mut page = Page(String::with_capacity(64 * 1024));
+        let mut page = Sections(Page::new());
         let mut series = self.requests.all();
         series.sort_by_key(|series| (series.labels(), series.dry_run));
         page.requests(&series);
@@ -39,26 +32,44 @@ impl Metrics {
         let mut operations = self.store.all();
         operations.sort_by_key(|operation| operation.labels());
         page.store(&operations);
+        let name = "authenticated_user_requests";
+        page.head(name, "[ALPHA] Counter of authenticated requests broken out by username.", Kind::Counter);
+        for (user, count) in USERS.iter().zip(&self.users).map(|(user, count)| (user, count.load(Relaxed))) {
+            if count > 0 {
+                page.line(name, &format!("username={user:?}"), count as f64);
+            }
+        }
         page.checks(
             "authentication_attempts",
             "authentication_duration_seconds",
-            "Counter of authenticated attempts.",
+            "[ALPHA] Counter of authenticated attempts.",
             [("success", &self.authentication[0]), ("failure", &self.authentication[1])],
         );
         page.checks(
             "authorization_attempts_total",
             "authorization_duration_seconds",
-            "Counter of authorization attempts broken down by result. It can be either 'allowed', 'denied', 'no-opinion' or 'error'.",
+            "[ALPHA] Counter of authorization attempts broken down by result. It can be either 'allowed', 'denied', 'no-opinion' or 'error'.",
             [("allowed", &self.authorization[0]), ("no-opinion", &self.authorization[1])],
         );
         for gauge in gauges {
-            let kind = if gauge.kind == Kind::Counter { "counter" } else { "gauge" };
-            page.head(gauge.name, gauge.help, kind);
+            page.head(gauge.name, gauge.help, gauge.kind);
             for (labels, value) in &gauge.values {
                 page.line(gauge.name, labels, *value);
             }
         }
-        page.0
+        self.health.write(&mut page.0);
+        page.0.finish()
+    }
+
+    /// The page of service levels: health checks, and when the process began.
+    pub fn render_service_levels(&self, started: Option<Gauge>) -> String {
+        let mut page = Page::new();
+        self.health.write(&mut page);
+        if let Some(Gauge { name, kind, help, values }) = started {
+            page.head(name, help, &kind);
+            values.iter().for_each(|(labels, value)| page.line(name, labels, *value));
+        }
+        page.finish()
     }
 }
 
@@ -68,37 +79,25 @@ impl Operation {
     }
 }
 
-/// Text that is being written. Writing to a String cannot fail.
-struct Page(String);
+/// What is written for several metrics at once.
+struct Sections(Page);
 
-impl Page {
-    fn head(&mut self, name: &str, help: &str, kind: &str) {
-        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+impl Sections {
+    fn head(&mut self, name: &str, help: &str, kind: Kind) {
+        self.0.head(name, help, &kind);
     }
 
     fn line(&mut self, name: &str, labels: &str, value: f64) {
-        let _ = if labels.is_empty() {
-            writeln!(self.0, "{name} {value}")
-        } else {
-            writeln!(self.0, "{name}{{{labels}}} {value}")
-        };
+        self.0.line(name, labels, value);
     }
 
-    fn histogram(&mut self, name: &str, labels: &str, bounds: &[f64], reading: &Reading) {
-        let mut total = 0;
-        for (bound, count) in bounds.iter().zip(&reading.buckets) {
-            total += count;
-            let _ = writeln!(self.0, "{name}_bucket{{{labels},le=\"{bound}\"}} {total}");
-        }
-        let count = reading.count();
-        let _ = writeln!(self.0, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
-        self.line(&format!("{name}_sum"), labels, reading.sum);
-        self.line(&format!("{name}_count"), labels, count as f64);
+    fn histogram(&mut self, name: &str, labels: &str, reading: &Reading) {
+        self.0.histogram(name, labels, reading);
     }
 
     fn requests(&mut self, all: &[std::sync::Arc<Series>]) {
         let name = "apiserver_request_total";
-        self.head(name, "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.", "counter");
+        self.head(name, "[STABLE] Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.", Kind::Counter);
         for series in all {
             for (code, count) in series.codes() {
                 let labels = format!("code=\"{code}\",{},dry_run={:?}", series.labels(), series.dry_run);
@@ -111,30 +110,30 @@ impl Page {
             .filter(|(_, reading)| reading.count() > 0)
             .collect();
         let name = "apiserver_request_duration_seconds";
-        self.head(name, "Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.", "histogram");
+        self.head(name, "[STABLE] Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.", Kind::Histogram(&[]));
         for (series, reading) in &timed {
             let labels = format!("{},dry_run={:?}", series.labels(), series.dry_run);
-            self.histogram(name, &labels, DURATIONS, reading);
+            self.histogram(name, &labels, reading);
         }
         let name = "apiserver_request_sli_duration_seconds";
-        self.head(name, "Response latency distribution (not counting webhook duration and priority & fairness queue wait times) in seconds for each verb, group, version, resource, subresource, scope and component.", "histogram");
+        self.head(name, "[ALPHA] Response latency distribution (not counting webhook duration and priority & fairness queue wait times) in seconds for each verb, group, version, resource, subresource, scope and component.", Kind::Histogram(&[]));
         for (series, reading) in timed.iter().filter(|(series, _)| series.dry_run.is_empty()) {
             let reading = reading.without_first(SLI_WITHOUT);
-            self.histogram(name, &series.labels(), &DURATIONS[SLI_WITHOUT..], &reading);
+            self.histogram(name, &series.labels(), &reading);
         }
         let name = "apiserver_response_sizes";
-        self.head(name, "Response size distribution in bytes for each group, version, verb, resource, subresource, scope and component.", "histogram");
+        self.head(name, "[STABLE] Response size distribution in bytes for each group, version, verb, resource, subresource, scope and component.", Kind::Histogram(&[]));
         for series in all.iter().filter(|series| series.dry_run.is_empty()) {
             let reading = series.size.read();
             if reading.count() > 0 {
-                self.histogram(name, &series.labels(), SIZES, &reading);
+                self.histogram(name, &series.labels(), &reading);
             }
         }
     }
 
     fn watches(&mut self, all: &[std::sync::Arc<Series>]) {
         let name = "apiserver_longrunning_requests";
-        self.head(name, "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way.", "gauge");
+        self.head(name, "[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way.", Kind::Gauge);
         for series in all.iter().filter(|series| matches!(series.verb, "WATCH" | "CONNECT")) {
             self.line(name, &series.labels(), series.running.load(Relaxed) as f64);
         }
@@ -148,49 +147,68 @@ impl Page {
             let reading = series.events.read();
             events.entry(labels).and_modify(|sum| sum.merge(&reading)).or_insert(reading);
         }
-        self.head("apiserver_watch_events_total", "Number of events sent in watch clients", "counter");
+        self.head(
+            "apiserver_watch_events_total",
+            "[BETA] Number of events sent in watch clients",
+            Kind::Counter,
+        );
         for (labels, reading) in &events {
             self.line("apiserver_watch_events_total", labels, reading.count() as f64);
         }
-        self.head("apiserver_watch_events_sizes", "Watch event size distribution in bytes", "histogram");
+        self.head(
+            "apiserver_watch_events_sizes",
+            "[BETA] Watch event size distribution in bytes",
+            Kind::Histogram(&[]),
+        );
         for (labels, reading) in &events {
-            self.histogram("apiserver_watch_events_sizes", labels, EVENT_SIZES, reading);
+            self.histogram("apiserver_watch_events_sizes", labels, reading);
         }
     }
 
     fn store(&mut self, operations: &[std::sync::Arc<Operation>]) {
         let name = "etcd_request_duration_seconds";
-        self.head(name, "Etcd request latency in seconds for each operation and object type.", "histogram");
+        self.head(
+            name,
+            "[ALPHA] Etcd request latency in seconds for each operation and object type.",
+            Kind::Histogram(&[]),
+        );
         let readings: Vec<(String, Reading, f64)> = operations
             .iter()
             .map(|op| (op.labels(), op.took.read(), op.errors.load(Relaxed) as f64))
             .collect();
         for (labels, reading, _) in &readings {
-            self.histogram(name, labels, DURATIONS, reading);
+            self.histogram(name, labels, reading);
         }
         let name = "etcd_requests_total";
-        self.head(name, "Etcd request counts for each operation and object type.", "counter");
+        self.head(name, "[ALPHA] Etcd request counts for each operation and object type.", Kind::Counter);
         for (labels, reading, _) in &readings {
             self.line(name, labels, reading.count() as f64);
         }
         let name = "etcd_request_errors_total";
-        self.head(name, "Etcd failed request counts for each operation and object type.", "counter");
+        self.head(
+            name,
+            "[ALPHA] Etcd failed request counts for each operation and object type.",
+            Kind::Counter,
+        );
         for (labels, _, errors) in readings.iter().filter(|(_, _, errors)| *errors > 0.0) {
             self.line(name, labels, *errors);
         }
     }
 
     fn checks(&mut self, counter: &str, histogram: &str, help: &str, checks: [(&str, &Check); 2]) {
-        self.head(counter, help, "counter");
+        self.head(counter, help, Kind::Counter);
         for (result, check) in checks {
             self.line(counter, &format!("result={result:?}"), check.count.load(Relaxed) as f64);
         }
         let what = histogram.trim_end_matches("_duration_seconds");
-        let help =
-            format!("{}{} duration in seconds broken out by result.", what[..1].to_uppercase(), &what[1..]);
-        self.head(histogram, &help, "histogram");
+        let help = format!(
+            "[ALPHA] {}{} duration in seconds broken out by result.",
+            what[..1].to_uppercase(),
+            &what[1..]
+        );
+        self.head(histogram, &help, Kind::Histogram(&[]));
         for (result, check) in checks {
-            self.histogram(histogram, &format!("result={result:?}"), CHECKS, &check.took.read());
+            self.histogram(histogram, &format!("result={result:?}"), &check.took.read());
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What the kernel says about this process.
 
-use super::page::{Gauge, Kind};
+use machinery::metrics::Kind;
+
+use super::page::Gauge;
 
 /// Ticks of the kernel's clock in `/proc/<pid>/stat` a second: fixed for user space on every architecture.
 const TICKS: f64 = 100.0;
@@ -29,7 +31,7 @@ pub(crate) fn gauges() -> Vec<Gauge> {
         (
             "process_start_time_seconds",
             Kind::Gauge,
-            "Start time of the process since unix epoch in seconds.",
+            "[ALPHA] Start time of the process since unix epoch in seconds.",
             started(field(22)),
         ),
         ("process_virtual_memory_bytes", Kind::Gauge, "Virtual memory size in bytes.", field(23)),

@@ -5,9 +5,9 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use machinery::metrics::Histogram;
 use parking_lot::RwLock;
 
-use super::histogram::Histogram;
 use super::{DURATIONS, Started};
 use crate::http::RequestInfo;
 
@@ -127,10 +127,10 @@ impl Series {
             subresource: labels.subresource.to_owned(),
             scope: labels.scope,
             codes: Default::default(),
-            took: Histogram::new(DURATIONS.len()),
-            size: Histogram::new(SIZES.len()),
+            took: Histogram::new(DURATIONS),
+            size: Histogram::new(SIZES),
             running: AtomicI64::new(0),
-            events: Histogram::new(EVENT_SIZES.len()),
+            events: Histogram::new(EVENT_SIZES),
         }
     }
 

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use machinery::metrics::Histogram;
 use store::{
     CompactError, Entry, Expect, Feed, ListOptions, Page, ReadError, Store, Watch, Write, WriteError,
 };
 
 use super::DURATIONS;
-use super::histogram::Histogram;
 use super::series::SeriesMap;
 
 /// Operations by kind and resource.
@@ -44,10 +44,10 @@ impl Observed {
             name,
             group: group.to_owned(),
             resource: resource.to_owned(),
-            took: Histogram::new(DURATIONS.len()),
+            took: Histogram::new(DURATIONS),
             errors: AtomicU64::new(0),
         });
-        operation.took.add(DURATIONS, started.elapsed().as_secs_f64());
+        operation.took.add(started.elapsed().as_secs_f64());
         if failed {
             operation.errors.fetch_add(1, Relaxed);
         }

@@ -1,4 +1,5 @@
 use http_body_util::BodyExt;
+use machinery::metrics::Kind;
 
 use super::*;
 use crate::http::full;
@@ -92,17 +93,23 @@ async fn watches_are_counted_while_they_last() {
 fn checks_are_counted_by_their_result() {
     let metrics = Metrics::default();
     let now = Instant::now();
-    assert!(metrics.authenticated(now, Ok(())).is_ok());
-    assert!(metrics.authenticated::<()>(now, Err(Status::unauthorized())).is_err());
+    let user = |name: &str| Ok(Arc::new(auth::UserInfo::new(name, &[])));
+    assert!(metrics.authenticated(now, user("root")).is_ok());
+    assert!(metrics.authenticated(now, user("a@example.com")).is_ok());
+    assert!(metrics.authenticated(now, user("admin")).is_ok());
+    assert!(metrics.authenticated(now, Err(Status::unauthorized())).is_err());
     assert!(metrics.authorized(now, Ok(())).is_ok());
     has(
         &metrics.render(&[]),
         &[
-            "authentication_attempts{result=\"success\"} 1",
+            "authenticated_user_requests{username=\"admin\"} 1",
+            "authenticated_user_requests{username=\"email_id\"} 1",
+            "authenticated_user_requests{username=\"other\"} 1",
+            "authentication_attempts{result=\"success\"} 3",
             "authentication_attempts{result=\"failure\"} 1",
             "authorization_attempts_total{result=\"allowed\"} 1",
             "authorization_attempts_total{result=\"no-opinion\"} 0",
-            "authentication_duration_seconds_count{result=\"success\"} 1",
+            "authentication_duration_seconds_count{result=\"success\"} 3",
         ],
     );
 }
@@ -124,5 +131,98 @@ async fn operations_of_the_store_are_counted() {
             "etcd_request_duration_seconds_count{group=\"\",operation=\"delete\",resource=\"pods\"} 1",
             "etcd_request_errors_total{group=\"\",operation=\"delete\",resource=\"pods\"} 1",
         ],
+    );
+}
+
+/// Reads a page as Prometheus does, and returns the values by series.
+fn parse(page: &str) -> std::collections::BTreeMap<String, f64> {
+    let mut series = std::collections::BTreeMap::new();
+    let (mut families, mut family) = (std::collections::BTreeSet::new(), (String::new(), String::new()));
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))
+    };
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let name = help.split(' ').next().unwrap();
+            assert!(is_name(name) && families.insert(name.to_owned()), "{line}");
+            let kind = lines.next().and_then(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap();
+            assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{line}");
+            family = (name.to_owned(), kind.to_owned());
+            continue;
+        }
+        let (id, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+        let name = id.split('{').next().unwrap();
+        let suffix = name.strip_prefix(&family.0).unwrap_or_else(|| panic!("{line} after {}", family.0));
+        let fits = if family.1 == "histogram" {
+            matches!(suffix, "_bucket" | "_sum" | "_count")
+        } else {
+            suffix.is_empty()
+        };
+        assert!(fits && is_name(name), "{line}");
+        for label in labels(&id[name.len()..]) {
+            assert!(is_name(label), "{line}");
+        }
+        let value = value.parse().unwrap_or_else(|why| panic!("{line}: {why}"));
+        assert!(series.insert(id.to_owned(), value).is_none(), "twice: {line}");
+    }
+    series
+}
+
+/// Names of the labels in braces.
+fn labels(braces: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut rest = braces.trim_start_matches('{').trim_end_matches('}');
+    while let Some((name, after)) = rest.split_once("=\"") {
+        names.push(name.trim_start_matches(','));
+        let mut escaped = false;
+        let end = after.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        rest = &after[end.unwrap() + 1..];
+    }
+    assert!(rest.is_empty(), "{braces}");
+    names
+}
+
+#[tokio::test]
+async fn the_page_is_what_prometheus_reads() {
+    let server = crate::flow::tests::server().await;
+    let admin = crate::flow::tests::Client::admin(&server);
+    let map = serde_json::json!({"metadata": {"name": "a"}});
+    assert_eq!(admin.post("/api/v1/namespaces/default/configmaps", map).await.code, 201);
+    assert_eq!(admin.get("/readyz").await.code, 200);
+    let queued: &'static machinery::metrics::Metric = &machinery::metrics::Metric {
+        name: "workqueue_depth",
+        help: "[BETA] Current depth of workqueue",
+        kind: Kind::Gauge,
+        labels: &["name"],
+    };
+    server.metrics().number(queued, &["a \"b\""]).set(2);
+    let page = admin.get("/metrics").await;
+    let content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+    assert_eq!(page.headers["content-type"], content_type);
+    let series = parse(std::str::from_utf8(&page.body).unwrap());
+    for (id, value) in [
+        ("workqueue_depth{name=\"a \\\"b\\\"\"}", 2.0),
+        ("kubernetes_healthcheck{name=\"etcd\",type=\"readyz\"}", 1.0),
+        ("apiserver_current_inflight_requests{request_kind=\"mutating\"}", 0.0),
+        (
+            "apiserver_admission_step_admission_duration_seconds_count{operation=\"CREATE\",rejected=\"false\",type=\"validate\"}",
+            1.0,
+        ),
+        ("apiserver_resource_objects{group=\"\",resource=\"configmaps\"}", 1.0),
+    ] {
+        assert!(series.get(id).is_some_and(|have| *have >= value), "{id} {:?}", series.get(id));
+    }
+    let levels = admin.get("/metrics/slis").await;
+    let levels = parse(std::str::from_utf8(&levels.body).unwrap());
+    assert!(levels["process_start_time_seconds"] > 1e9);
+    assert_eq!(
+        levels["kubernetes_healthchecks_total{name=\"ping\",status=\"success\",type=\"readyz\"}"],
+        1.0
     );
 }

@@ -11,12 +11,16 @@ mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes;
+mod timing;
 mod topology_labels;
+
+use std::time::Instant;
 
 use auth::UserInfo;
 use machinery::status::Status;
 use serde_json::Value;
 
+use self::timing::{Step, Times};
 use super::{Registry, ResourceHandle};
 
 pub(crate) use namespace_lifecycle::ending;
@@ -99,25 +103,53 @@ pub trait Plugin: Send + Sync + 'static {
     }
 }
 
+/// A plugin under upstream's name.
+struct Installed {
+    plugin: Box<dyn Plugin>,
+    admit: Times,
+    validate: Times,
+}
+
 /// The plugins that are on, in the order in which they run.
-pub(super) fn plugins() -> Vec<Box<dyn Plugin>> {
+pub(super) struct Plugins {
+    list: Vec<Installed>,
+    admit: Times,
+    validate: Times,
+}
+
+impl Plugins {
+    /// All plugins, which report to `metrics` how long they take.
+    pub fn new(metrics: &machinery::metrics::Registry) -> Self {
+        let times = |name, step| Times::new(metrics, name, step);
+        let list = plugins().into_iter().map(|(name, plugin)| Installed {
+            plugin,
+            admit: times(Some(name), Step::Admit),
+            validate: times(Some(name), Step::Validate),
+        });
+        Self { list: list.collect(), admit: times(None, Step::Admit), validate: times(None, Step::Validate) }
+    }
+}
+
+fn plugins() -> Vec<(&'static str, Box<dyn Plugin>)> {
     vec![
-        Box::new(namespace_lifecycle::NamespaceLifecycle),
-        Box::new(limit_ranger::LimitRanger),
-        Box::new(service_account::ServiceAccount),
-        Box::new(node_restriction::NodeRestriction),
-        Box::new(taint_nodes::TaintNodesByCondition),
-        Box::new(priority::Priority),
-        Box::new(default_tolerations::DefaultTolerationSeconds),
-        Box::new(default_classes::DefaultStorageClass),
-        Box::new(claim_resize::PersistentVolumeClaimResize),
-        Box::new(runtime_class::RuntimeClass),
-        Box::new(default_classes::DefaultIngressClass),
-        Box::new(crate::access::CertificateSigners),
-        Box::new(topology_labels::PodTopologyLabels),
+        ("NamespaceLifecycle", Box::new(namespace_lifecycle::NamespaceLifecycle)),
+        ("LimitRanger", Box::new(limit_ranger::LimitRanger)),
+        ("ServiceAccount", Box::new(service_account::ServiceAccount)),
+        ("NodeRestriction", Box::new(node_restriction::NodeRestriction)),
+        ("TaintNodesByCondition", Box::new(taint_nodes::TaintNodesByCondition)),
+        ("Priority", Box::new(priority::Priority)),
+        ("DefaultTolerationSeconds", Box::new(default_tolerations::DefaultTolerationSeconds)),
+        ("DefaultStorageClass", Box::new(default_classes::DefaultStorageClass)),
+        ("PersistentVolumeClaimResize", Box::new(claim_resize::PersistentVolumeClaimResize)),
+        ("RuntimeClass", Box::new(runtime_class::RuntimeClass)),
+        ("DefaultIngressClass", Box::new(default_classes::DefaultIngressClass)),
+        // Upstream has three for this, of which one approves and one signs.
+        ("CertificateApproval", Box::new(crate::access::CertificateSigners)),
+        ("PodTopologyLabels", Box::new(topology_labels::PodTopologyLabels)),
         // Counts, and so comes after everything that may still change or refuse.
-        Box::new(resource_quota::ResourceQuota::default()),
-        Box::new(crate::access::RbacEscalation),
+        ("ResourceQuota", Box::new(resource_quota::ResourceQuota::default())),
+        // Upstream has this in front of its storage.
+        ("RBACEscalation", Box::new(crate::access::RbacEscalation)),
     ]
 }
 
@@ -127,10 +159,18 @@ pub(super) async fn mutate(
     object: &mut Value,
     old: Option<&Value>,
 ) -> Result<(), Status> {
-    for plugin in &context.registry.plugins {
-        plugin.mutate(context, object, old).await?;
+    let (plugins, operation) = (&context.registry.plugins, context.operation);
+    let began = Instant::now();
+    let (mut since, mut result) = (began, Ok(()));
+    for Installed { plugin, admit, .. } in &plugins.list {
+        result = plugin.mutate(context, object, old).await;
+        since = admit.add(operation, result.is_err(), since);
+        if result.is_err() {
+            break;
+        }
     }
-    Ok(())
+    plugins.admit.add(operation, result.is_err(), began);
+    result
 }
 
 /// Runs all validating rules.
@@ -139,16 +179,32 @@ pub(super) async fn validate(
     object: &Value,
     old: Option<&Value>,
 ) -> Result<(), Status> {
-    for plugin in &context.registry.plugins {
-        plugin.validate(context, object, old).await?;
+    let (plugins, operation) = (&context.registry.plugins, context.operation);
+    let began = Instant::now();
+    let (mut since, mut result) = (began, Ok(()));
+    for Installed { plugin, validate, .. } in &plugins.list {
+        result = plugin.validate(context, object, old).await;
+        since = validate.add(operation, result.is_err(), since);
+        if result.is_err() {
+            break;
+        }
     }
-    Ok(())
+    plugins.validate.add(operation, result.is_err(), began);
+    result
 }
 
 /// Runs the rules about deletions.
 pub(super) async fn delete(context: &AdmissionContext<'_>, old: Option<&Value>) -> Result<(), Status> {
-    for plugin in &context.registry.plugins {
-        plugin.delete(context, old).await?;
+    let plugins = &context.registry.plugins;
+    let began = Instant::now();
+    let (mut since, mut result) = (began, Ok(()));
+    for Installed { plugin, validate, .. } in &plugins.list {
+        result = plugin.delete(context, old).await;
+        since = validate.add(Operation::Delete, result.is_err(), since);
+        if result.is_err() {
+            break;
+        }
     }
-    Ok(())
+    plugins.validate.add(Operation::Delete, result.is_err(), began);
+    result
 }
