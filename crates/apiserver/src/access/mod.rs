@@ -7,8 +7,7 @@ mod token_request;
 mod token_review;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Method, Response, StatusCode};
-use machinery::decode;
+use http::{Method, Response};
 use machinery::resources::Resources;
 use machinery::schema::Schema;
 use machinery::status::Status;
@@ -16,17 +15,11 @@ use serde_json::{Value, json};
 
 use crate::ApiBody;
 use crate::flow::{Admitted, Chain, header};
-use crate::http::{Accept, BodyError, RequestInfo, Wishes, read_limited, read_object};
+use crate::http::{Accept, RequestInfo, Wishes, read_limited, respond};
+use crate::registry::{Answer, Body, Expected, WriteOptions, read_body};
 
 pub(crate) use escalation::RbacEscalation;
 pub(crate) use signers::CertificateSigners;
-
-/// What is posted here: group, version and kind of the body.
-struct Expected<'a> {
-    group: &'a str,
-    version: &'a str,
-    kind: &'a str,
-}
 
 /// Answers a request to one of these resources; all of them know `create` only.
 ///
@@ -49,13 +42,15 @@ pub(crate) async fn answer(chain: &Chain, admitted: Admitted) -> Result<Response
     let accept = Accept::negotiate(header(&parts.headers, ACCEPT))?;
     let wishes = Wishes::of(&parts.headers, &query, &accept);
     let body = read_limited(body).await?;
+    let options = WriteOptions::parse(&query, "CreateOptions")?;
     let expected = if is_token {
-        Expected { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest" }
+        expected("authentication.k8s.io", "v1", "TokenRequest")
     } else {
-        Expected { group: resource.group, version: resource.version, kind: resource.kind }
+        expected(resource.group, resource.version, resource.kind)
     };
-    let strict = query.get("fieldValidation") == Some("Strict");
-    let review = read(&body, header(&parts.headers, CONTENT_TYPE), &expected, strict)?;
+    let content_type = header(&parts.headers, CONTENT_TYPE);
+    let Body { object, warnings } = read_body(content_type, &body, expected, options.field_validation)?;
+    let review = with_sections(object, expected.kind);
     if is_token {
         // The account, and what the token is bound to, are looked up in the caches.
         chain.registry.caught_up().await?;
@@ -70,59 +65,24 @@ pub(crate) async fn answer(chain: &Chain, admitted: Admitted) -> Result<Response
         "SelfSubjectRulesReview" => reviews::self_rules(chain, &user, review)?,
         _ => return Err(Status::no_such_resource()),
     };
-    Ok(crate::http::json(StatusCode::CREATED, &answered, wishes).await)
+    let answer = Answer::with_code(201, answered.to_string()).with_warnings(warnings);
+    Ok(respond(answer, wishes).await)
 }
 
-/// Decodes the body and makes sure that it is what is expected here.
-fn read(
-    body: &[u8],
-    content_type: Option<&str>,
-    expected: &Expected<'_>,
-    strict: bool,
-) -> Result<Value, Status> {
-    let ty = Schema::builtin().kind(expected.group, expected.version, expected.kind);
-    let kind = expected.kind;
-    let wanted = machinery::meta::join_api_version(expected.group, expected.version);
-    let unrecognized = |why: String| {
-        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
-    };
-    let decoded = read_object(content_type, body, ty).map_err(|error| match error {
-        BodyError::Media(status) => status,
-        BodyError::Unrecognized(why) | BodyError::Broken { why, .. } => unrecognized(why),
-    })?;
-    let mut object = decoded.value;
-    if !object.is_object() {
-        return Err(unrecognized("couldn't get version/kind; not an object".to_owned()));
-    }
-    for (key, value) in [("apiVersion", wanted.as_str()), ("kind", kind)] {
-        if object[key].as_str().unwrap_or_default().is_empty() {
-            object[key] = value.into();
-        }
-        if object[key] != value {
-            let found = format!("{}, Kind={}", object["apiVersion"], object["kind"]);
-            return Err(Status::bad_request(format!("{found} cannot be handled as a {kind} of {wanted}")));
-        }
-    }
-    let cannot = |why: String| {
-        Status::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {kind}: {why}",
-            expected.version
-        ))
-    };
-    let mut odd = decoded.duplicates;
-    if let Some(id) = ty {
-        odd.extend(decode::check(&mut object, id).map_err(|error| cannot(error.to_string()))?);
-    }
-    if strict && !odd.is_empty() {
-        return Err(cannot(format!("strict decoding error: {}", odd.join(", "))));
-    }
+/// What is posted here: group, version and kind of the body.
+fn expected<'a>(group: &'a str, version: &'a str, kind: &'a str) -> Expected<'a> {
+    Expected { group, version, kind, type_id: Schema::builtin().kind(group, version, kind) }
+}
+
+/// The object with the sections that are there even when nothing is in them.
+fn with_sections(mut object: Value, kind: &str) -> Value {
     if !object["metadata"].is_object() {
         object["metadata"] = json!({});
     }
     if !object["spec"].is_object() && kind != "SelfSubjectReview" {
         object["spec"] = json!({});
     }
-    Ok(object)
+    object
 }
 
 /// A text at a path; empty when it is not there.

@@ -1,10 +1,14 @@
 //! Objects in request bodies, in any of the forms that are taken.
 
 use machinery::codec::protobuf::{self, Envelope};
-use machinery::decode::{self, Decoded, Media};
+use machinery::decode::{self, DecodeError, Decoded, Media};
+use machinery::meta;
+use machinery::patch::kind_of;
 use machinery::schema::{Schema, TypeId};
 use machinery::status::Status;
-use serde_json::json;
+use serde_json::{Value, json};
+
+use super::media_type::essence;
 
 /// Media types of bodies that are objects of built-in kinds.
 const ACCEPTED: [&str; 3] = ["application/json", "application/yaml", protobuf::MEDIA_TYPE];
@@ -30,23 +34,52 @@ pub(crate) fn read_object(
     body: &[u8],
     ty: Option<TypeId>,
 ) -> Result<Decoded, BodyError> {
-    let essence =
-        content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let media = match (essence.as_str(), ty) {
-        ("" | "application/json" | "*/*", _) => Media::Json,
-        ("application/yaml", _) => Media::Yaml,
-        (protobuf::MEDIA_TYPE, Some(ty)) => return read_protobuf(body, ty),
+    let header = content_type.filter(|header| !header.is_empty()).unwrap_or(ACCEPTED[0]);
+    let essence = essence(header);
+    let decoded = match (essence.as_deref(), ty) {
+        (Some("application/json"), _) => decode::object(body, Media::Json).map_err(unparsed),
+        // The conversion of YAML to JSON comes before version and kind are looked for.
+        (Some("application/yaml"), _) => {
+            decode::object(body, Media::Yaml).map_err(|error| BodyError::Unrecognized(error.to_string()))
+        }
+        (Some(protobuf::MEDIA_TYPE), Some(ty)) => return read_protobuf(body, ty),
         (_, Some(_)) => return Err(BodyError::Media(Status::unsupported_media_type(&ACCEPTED))),
         (_, None) => return Err(BodyError::Media(Status::unsupported_media_type(&ACCEPTED[..2]))),
-    };
-    decode::object(body, media).map_err(|error| {
-        BodyError::Unrecognized(format!("couldn't get version/kind; json parse error: {error}"))
-    })
+    }?;
+    check_names(&decoded.value)?;
+    Ok(decoded)
+}
+
+fn unparsed(error: impl std::fmt::Display) -> BodyError {
+    BodyError::Unrecognized(format!("couldn't get version/kind; json parse error: {error}"))
+}
+
+/// Whether version and kind can be read.
+fn check_names(object: &Value) -> Result<(), BodyError> {
+    if let Some(why) = decode::wrong_top_level(object) {
+        return Err(unparsed(why));
+    }
+    for field in ["apiVersion", "kind"] {
+        let value = &object[field];
+        if !value.is_string() && !value.is_null() {
+            let what = kind_of(value);
+            let why = format!("json: cannot unmarshal {what} into Go struct field .{field} of type string");
+            return Err(unparsed(why));
+        }
+    }
+    let api_version = meta::api_version(object);
+    if api_version.matches('/').count() > 1 {
+        return Err(BodyError::Unrecognized(format!("unexpected GroupVersion string: {api_version}")));
+    }
+    Ok(())
 }
 
 fn read_protobuf(body: &[u8], expected: TypeId) -> Result<Decoded, BodyError> {
+    if body.is_empty() {
+        return Err(BodyError::Unrecognized("empty data".to_owned()));
+    }
     if body.len() > decode::SIZE_MAX {
-        let limit = decode::DecodeError::TooLarge(decode::SIZE_MAX);
+        let limit = DecodeError::TooLarge(decode::SIZE_MAX);
         return Err(BodyError::Unrecognized(limit.to_string()));
     }
     let envelope = Envelope::open(body).map_err(|error| BodyError::Unrecognized(error.to_string()))?;
@@ -60,7 +93,7 @@ fn read_protobuf(body: &[u8], expected: TypeId) -> Result<Decoded, BodyError> {
         })?,
         None => json!({ "apiVersion": envelope.api_version, "kind": envelope.kind }),
     };
-    Ok(Decoded { value, duplicates: Vec::new() })
+    Ok(Decoded::plain(value))
 }
 
 /// The type of `DeleteOptions`, which every group has as its own.

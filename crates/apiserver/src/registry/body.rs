@@ -1,6 +1,6 @@
 //! Request bodies to objects: media type, version and kind, types and fields.
 
-use machinery::decode;
+use machinery::decode::{self, Decoded, Media};
 use machinery::meta;
 use machinery::resources::Resources;
 use machinery::schema::TypeId;
@@ -14,7 +14,7 @@ use crate::http::{BodyError, read_object};
 
 /// What a body has to be.
 #[derive(Clone, Copy)]
-pub(super) struct Expected<'a> {
+pub(crate) struct Expected<'a> {
     pub group: &'a str,
     pub version: &'a str,
     pub kind: &'a str,
@@ -28,7 +28,7 @@ impl Expected<'_> {
 }
 
 /// A decoded body.
-pub(super) struct Body {
+pub(crate) struct Body {
     pub object: Value,
     /// For the client, about fields that were dropped.
     pub warnings: Vec<String>,
@@ -54,10 +54,7 @@ impl Call<'_> {
         expected: Expected<'_>,
         validation: FieldValidation,
     ) -> Result<Body, Status> {
-        let content_type = self.request.content_type.as_deref();
-        let decoded = read_object(content_type, body, expected.type_id)
-            .map_err(|error| unreadable(error, body, expected.kind))?;
-        check(decoded.value, decoded.duplicates, expected, validation)
+        read(self.request.content_type.as_deref(), body, expected, validation)
     }
 }
 
@@ -70,32 +67,58 @@ impl Call<'_> {
         validation: FieldValidation,
     ) -> Result<Body, Status> {
         let content_type = self.request.content_type.as_deref();
-        let decoded = read_object(content_type, body, versions[0].type_id)
-            .map_err(|error| unreadable(error, body, versions[0].kind))?;
+        let decoded = decode_body(content_type, body, versions[0])?;
         let api_version = meta::api_version(&decoded.value);
         let said = versions.iter().find(|version| version.api_version() == api_version);
         let expected = *said.unwrap_or(&versions[0]);
-        check(decoded.value, decoded.duplicates, expected, validation)
+        check(body, decoded, expected, validation)
     }
 }
 
-/// Checks version, kind, types and fields of a parsed object.
-pub(super) fn check(
-    mut object: Value,
-    duplicates: Vec<String>,
+/// Decodes a body as an object of a kind.
+///
+/// # Errors
+/// 400 or 415, in upstream's words.
+pub(crate) fn read(
+    content_type: Option<&str>,
+    body: &[u8],
     expected: Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Body, Status> {
+    check(body, decode_body(content_type, body, expected)?, expected, validation)
+}
+
+fn decode_body(content_type: Option<&str>, body: &[u8], expected: Expected<'_>) -> Result<Decoded, Status> {
+    read_object(content_type, body, expected.type_id).map_err(|error| unreadable(error, body, expected.kind))
+}
+
+/// Checks version, kind, types and fields of a decoded body.
+fn check(
+    body: &[u8],
+    decoded: Decoded,
+    expected: Expected<'_>,
+    validation: FieldValidation,
+) -> Result<Body, Status> {
+    let mut strict = decoded.strict_errors();
+    let Decoded { value: mut object, duplicates: mut warnings, media } = decoded;
+    if object.is_null() {
+        object = Value::Object(serde_json::Map::new());
+    }
     check_kind(&mut object, expected)?;
     let mut dropped = Vec::new();
     if let Some(id) = expected.type_id {
         dropped = decode::check(&mut object, id).map_err(|error| not_handled(expected, &object, error))?;
     }
-    let mut warnings = duplicates;
-    warnings.extend(dropped);
+    if media == Media::Json && validation != FieldValidation::Ignore && warnings.len() + dropped.len() > 1 {
+        warnings = decode::in_order(body, &dropped);
+        strict.clone_from(&warnings);
+    } else {
+        strict.extend_from_slice(&dropped);
+        warnings.append(&mut dropped);
+    }
     match validation {
-        FieldValidation::Strict if !warnings.is_empty() => {
-            Err(not_handled(expected, &object, format!("strict decoding error: {}", warnings.join(", "))))
+        FieldValidation::Strict if !strict.is_empty() => {
+            Err(not_handled(expected, &object, format!("strict decoding error: {}", strict.join(", "))))
         }
         FieldValidation::Ignore => Ok(Body { object, warnings: Vec::new() }),
         _ => Ok(Body { object, warnings }),
@@ -115,12 +138,7 @@ fn not_handled(expected: Expected<'_>, object: &Value, why: impl std::fmt::Displ
 /// Fills in a missing version and kind, and refuses wrong ones.
 fn check_kind(object: &mut Value, expected: Expected<'_>) -> Result<(), Status> {
     let wanted = expected.api_version();
-    let Some(map) = object.as_object_mut() else {
-        return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {})",
-            expected.kind
-        )));
-    };
+    let Some(map) = object.as_object_mut() else { return Ok(()) };
     for (key, value) in [("apiVersion", wanted.as_str()), ("kind", expected.kind)] {
         if map.get(key).is_none_or(|have| have.is_null() || have == "") {
             map.insert(key.to_owned(), value.into());

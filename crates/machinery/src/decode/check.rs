@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{DecodeError, Place, Strict};
 use crate::patch::kind_of;
 use crate::quantity::Quantity;
-use crate::schema::{Field, FieldType, Schema, Type, TypeId};
+use crate::schema::{Field, FieldType, Presence, Schema, Type, TypeId};
 use crate::text::go_quote;
 use crate::time;
 
@@ -82,6 +82,11 @@ impl Checker {
         }
         for key in gone {
             map.remove(&key);
+        }
+        // Metadata of an object within another is no pointer: Go writes it even when it is empty.
+        let shows_metadata = |field: &Field| field.presence() == Presence::Shown;
+        if !matches!(place, Place::Top) && ty.field("metadata").is_some_and(shows_metadata) {
+            map.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! JSON documents, with repeated fields noted.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::{DecodeError, Decoded, Place, Strict, scanner};
+use super::{DEPTH_MAX, DecodeError, Decoded, Media, Place, Strict, scanner};
 
 /// Said by upstream's scanner, and by [`Seed`] when it gives up.
 const TOO_DEEP: &str = "exceeded max depth";
@@ -18,14 +19,26 @@ pub(super) fn decode(bytes: &[u8], depth: usize) -> Result<Decoded, DecodeError>
 }
 
 fn read(bytes: &[u8], depth: usize) -> Result<Decoded, serde_json::Error> {
+    read_noting(bytes, depth, &HashSet::new())
+}
+
+/// Notes repeated fields and those that are told to be unknown.
+fn read_noting(bytes: &[u8], depth: usize, unknown: &HashSet<String>) -> Result<Decoded, serde_json::Error> {
     let strict = RefCell::new(Strict::default());
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     // The seed counts depth itself, with a limit of its own.
     deserializer.disable_recursion_limit();
-    let seed = Seed { place: Place::Top, depth, strict: &strict };
+    let seed = Seed { place: Place::Top, depth, strict: &strict, unknown };
     let value = seed.deserialize(&mut deserializer)?;
     deserializer.end()?;
-    Ok(Decoded { value, duplicates: strict.into_inner().0 })
+    Ok(Decoded { value, duplicates: strict.into_inner().0, media: Media::Json })
+}
+
+/// See [`super::in_order`].
+pub(super) fn in_order(bytes: &[u8], unknown: &[String]) -> Vec<String> {
+    // What was read once is read again; text that had to be repaired keeps the order of names.
+    let wanted = unknown.iter().cloned().collect();
+    read_noting(bytes, DEPTH_MAX, &wanted).map_or_else(|_| unknown.to_vec(), |decoded| decoded.duplicates)
 }
 
 /// Finds out what Go would say. Text that is not UTF-8 is no error to Go.
@@ -50,9 +63,22 @@ struct Seed<'a> {
     /// How many levels may still come below.
     depth: usize,
     strict: &'a RefCell<Strict>,
+    /// Complaints about fields that are not in the type; nearly always none.
+    unknown: &'a HashSet<String>,
 }
 
 impl Seed<'_> {
+    /// Notes a field that does not belong in its type.
+    fn note_unknown(&self, place: &Place<'_>) {
+        if !self.unknown.is_empty() {
+            let mut found = Strict::default();
+            found.report("unknown field", place);
+            if found.0.iter().all(|complaint| self.unknown.contains(complaint)) {
+                self.strict.borrow_mut().report("unknown field", place);
+            }
+        }
+    }
+
     fn below<E: serde::de::Error>(&self) -> Result<usize, E> {
         self.depth.checked_sub(1).ok_or_else(|| E::custom(TOO_DEEP))
     }
@@ -106,7 +132,12 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut list = Vec::new();
         loop {
             let place = Place::Item(&self.place, list.len());
-            match items.next_element_seed(Seed { place, depth, strict: self.strict })? {
+            match items.next_element_seed(Seed {
+                place,
+                depth,
+                strict: self.strict,
+                unknown: self.unknown,
+            })? {
                 Some(item) => list.push(item),
                 None => return Ok(Value::Array(list)),
             }
@@ -120,8 +151,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
             let place = Place::Field(&self.place, &key);
             if map.contains_key(&key) {
                 self.strict.borrow_mut().report("duplicate field", &place);
+            } else {
+                self.note_unknown(&place);
             }
-            let value = entries.next_value_seed(Seed { place, depth, strict: self.strict })?;
+            let value =
+                entries.next_value_seed(Seed { place, depth, strict: self.strict, unknown: self.unknown })?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))

@@ -8,6 +8,7 @@ mod check;
 mod json;
 mod scanner;
 mod yaml;
+mod yaml_words;
 
 use serde_json::Value;
 use thiserror::Error;
@@ -54,8 +55,27 @@ impl Default for Limits {
 pub struct Decoded {
     /// The document; of repeated fields the last one counts. It may be any JSON, see [`wrong_top_level`].
     pub value: Value,
-    /// Repeated fields, each as `duplicate field "spec.x"`.
+    /// Repeated fields, each as `duplicate field "spec.x"`; in YAML as `line 2: key "x" already set in map`.
     pub duplicates: Vec<String>,
+    /// What the bytes were written in.
+    pub media: Media,
+}
+
+impl Decoded {
+    /// A document that repeats nothing.
+    pub fn plain(value: Value) -> Self {
+        Self { value, duplicates: Vec::new(), media: Media::Json }
+    }
+
+    /// The repeated fields as a strict reader refuses them: those of YAML are one error.
+    pub fn strict_errors(&self) -> Vec<String> {
+        match self.media {
+            Media::Yaml if !self.duplicates.is_empty() => {
+                vec![format!("yaml: unmarshal errors:\n  {}", self.duplicates.join("\n  "))]
+            }
+            _ => self.duplicates.clone(),
+        }
+    }
 }
 
 /// Why bytes are no object. The message is upstream's and belongs in a 400 answer, [`DecodeError::TooLarge`] in a 413.
@@ -95,6 +115,12 @@ pub fn object_within(bytes: &[u8], media: Media, limits: Limits) -> Result<Decod
         Media::Json => json::decode(bytes, limits.depth),
         Media::Yaml => yaml::decode(bytes, limits.depth),
     }
+}
+
+/// The repeated and unknown fields of a JSON document in the order in which they stand there; `unknown` as [`check`] returns
+/// them, which is the order of their names.
+pub fn in_order(bytes: &[u8], unknown: &[String]) -> Vec<String> {
+    json::in_order(bytes, unknown)
 }
 
 /// What upstream says about a document that is no object, when it looks for its version and kind.

@@ -46,8 +46,19 @@ fn repeated_fields_are_noted_and_the_last_counts() {
     let decoded = object(b"a: 1\nb:\n  c: 1\n  c: 2\n", Media::Yaml).unwrap();
     assert_eq!(
         (decoded.value, decoded.duplicates),
-        (json!({"a": 1, "b": {"c": 2}}), vec![r#"duplicate field "b.c""#.to_owned()])
+        (json!({"a": 1, "b": {"c": 2}}), vec![r#"line 4: key "c" already set in map"#.to_owned()])
     );
+    let decoded = object(b"1: a\n1: b\n", Media::Yaml).unwrap();
+    assert_eq!(decoded.strict_errors(), ["yaml: unmarshal errors:\n  line 2: key 1 already set in map"]);
+    let text = br#"{"z": 1, "spec": {"y": 1, "x": 2, "x": 3}, "a": 1}"#;
+    let unknown = ["a", "spec.y", "z"].map(|field| format!("unknown field \"{field}\""));
+    let told = [
+        "unknown field \"z\"",
+        "unknown field \"spec.y\"",
+        "duplicate field \"spec.x\"",
+        "unknown field \"a\"",
+    ];
+    assert_eq!(in_order(text, &unknown), told);
 }
 
 #[test]
@@ -123,10 +134,44 @@ fn yaml_is_read_as_kubernetes_reads_it() {
         assert_eq!(yaml(text), want, "{text}");
     }
     assert_eq!(yaml("{1: a, true: b, 1.5: c}"), json!({"1": "a", "true": "b", "1.5": "c"}));
-    for bad in ["a: [", "a: b: c", "a:\n\tb: 1", "a: *nowhere", "a: .nan"] {
-        let error = object(bad.as_bytes(), Media::Yaml).expect_err(bad).to_string();
-        assert!(error.starts_with("yaml: line "), "{error}");
+}
+
+#[test]
+fn yaml_errors_are_goyamls() {
+    for (text, want) in [
+        ("a: [", "yaml: did not find expected node content"),
+        ("a: [b", "yaml: did not find expected ',' or ']'"),
+        ("a: {b: c", "yaml: did not find expected ',' or '}'"),
+        ("a: ]", "yaml: did not find expected node content"),
+        ("a:\n  - [b}\n", "yaml: line 1: did not find expected ',' or ']'"),
+        ("a: b: c", "yaml: mapping values are not allowed in this context"),
+        ("a: b\n  c: d\n", "yaml: line 2: mapping values are not allowed in this context"),
+        ("a:\n\tb: 1", "yaml: line 2: found character that cannot start any token"),
+        ("a: @b", "yaml: found character that cannot start any token"),
+        ("a: *nowhere", "yaml: unknown anchor 'nowhere' referenced"),
+        ("a: &x [*x]", "yaml: anchor 'x' value contains itself"),
+        ("a: .nan", "json: unsupported value: NaN"),
+        ("a: -.inf", "json: unsupported value: -Inf"),
+        ("a: 'b", "yaml: found unexpected end of stream"),
+        ("a: \"\\q\"", "yaml: found unknown escape character"),
+        ("a: b\nc\n", "yaml: line 3: could not find expected ':'"),
+        ("- a\nb: c\n", "yaml: line 1: did not find expected '-' indicator"),
+        ("a: b\n- c\n", "yaml: line 1: did not find expected key"),
+        ("a: !!binary \"?\"", "yaml: !!binary value contains invalid base64 data"),
+        ("a:\n  <<: 1", "yaml: map merge requires map or sequence of maps as the value"),
+        ("a: \u{1}", "yaml: control characters are not allowed"),
+    ] {
+        let error = object(text.as_bytes(), Media::Yaml).expect_err(text).to_string();
+        assert_eq!(error, want, "{text}");
     }
+    for (bytes, want) in [
+        (b"a: \x80".as_slice(), "yaml: invalid leading UTF-8 octet"),
+        (b"a: \xc3(", "yaml: invalid trailing UTF-8 octet"),
+        (b"a: \xc3", "yaml: incomplete UTF-8 octet sequence"),
+    ] {
+        assert_eq!(object(bytes, Media::Yaml).expect_err("no text").to_string(), want);
+    }
+    assert_eq!(object("\u{feff}a: 1".as_bytes(), Media::Yaml).unwrap().value, json!({"a": 1}));
 }
 
 #[test]
@@ -249,6 +294,9 @@ fn values_take_the_form_that_go_writes() {
             "spec": {"containers": [{"name": "c", "command": ["", "x"],
                 "resources": {"limits": {"cpu": "1", "memory": "1Gi", "pods": "2"}}}]}})
     );
+    let mut job = json!({"spec": {"template": {"spec": {"containers": []}}}});
+    check(&mut job, kind("batch", "v1", "Job")).unwrap();
+    assert_eq!(job, json!({"spec": {"template": {"metadata": {}, "spec": {"containers": []}}}}));
     let mut revision = json!({"data": {"spec": {"x": null}}, "revision": 1});
     assert!(check(&mut revision, kind("apps", "v1", "ControllerRevision")).unwrap().is_empty());
     assert_eq!(revision["data"], json!({"spec": {"x": null}}), "free-form JSON is left alone");

@@ -6,41 +6,47 @@ use std::collections::HashMap;
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::{Map, Number, Value};
 
-use super::{DecodeError, Decoded, Place, Strict, YAML_WEIGHT_MAX};
+use super::yaml_words::{self, anchor_at};
+use super::{DecodeError, Decoded, Media, STRICT_ERRORS_MAX, YAML_WEIGHT_MAX};
+use crate::text::{go_print, go_quote};
 
 pub(super) fn decode(bytes: &[u8], depth: usize) -> Result<Decoded, DecodeError> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = yaml_words::readable(bytes).map_err(|why| complaint(&why))?;
     let mut reader = Reader {
-        events: Parser::new_from_str(&text),
+        text,
+        events: Parser::new_from_str(text),
         anchors: HashMap::new(),
         weight: 0,
-        strict: Strict::default(),
+        duplicates: Vec::new(),
     };
     let value = reader.document(depth)?;
-    Ok(Decoded { value, duplicates: reader.strict.0 })
+    Ok(Decoded { value, duplicates: reader.duplicates, media: Media::Yaml })
 }
 
 /// An anchored value, and what it weighs.
 type Anchored = (Value, usize);
 
-struct Reader<I> {
+struct Reader<'i, I> {
+    text: &'i str,
     events: I,
     anchors: HashMap<usize, Anchored>,
     /// Nodes and bytes of text so far, aliases counted in full.
     weight: usize,
-    strict: Strict,
+    /// Repeated keys, in Go's words.
+    duplicates: Vec<String>,
 }
 
-fn syntax(line: usize, message: &str) -> DecodeError {
-    DecodeError::Syntax(format!("yaml: line {line}: {message}"))
+/// What go-yaml says, under its name.
+fn complaint(message: &str) -> DecodeError {
+    DecodeError::Syntax(format!("yaml: {message}"))
 }
 
-impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<I> {
-    fn next(&mut self) -> Result<(Event<'i>, usize), DecodeError> {
+impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<'i, I> {
+    fn next(&mut self) -> Result<(Event<'i>, Span), DecodeError> {
         loop {
             match self.events.next() {
-                None => return Ok((Event::StreamEnd, 0)),
-                Some(Err(error)) => return Err(syntax(error.marker().line(), &error.info())),
+                None => return Ok((Event::StreamEnd, Span::default())),
+                Some(Err(error)) => return Err(complaint(&yaml_words::message(&error, self.text))),
                 Some(Ok((event, span))) => match event {
                     Event::Scalar(..)
                     | Event::Alias(_)
@@ -49,7 +55,7 @@ impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<I> {
                     | Event::MappingStart(..)
                     | Event::MappingEnd
                     | Event::DocumentEnd
-                    | Event::StreamEnd => return Ok((event, span.start.line())),
+                    | Event::StreamEnd => return Ok((event, span)),
                     _ => {}
                 },
             }
@@ -57,15 +63,15 @@ impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<I> {
     }
 
     fn document(&mut self, depth: usize) -> Result<Value, DecodeError> {
-        let (event, line) = self.next()?;
+        let (event, span) = self.next()?;
         match event {
             Event::DocumentEnd | Event::StreamEnd => Ok(Value::Null),
             event => {
-                let value = self.node(event, line, Place::Top, depth)?;
+                let value = self.node(event, span, depth)?;
                 // The document may still turn out to be malformed after its value.
                 match self.next()? {
                     (Event::DocumentEnd | Event::StreamEnd, _) => Ok(value),
-                    (_, line) => Err(syntax(line, "did not find expected <document start>")),
+                    _ => Err(complaint("did not find expected <document start>")),
                 }
             }
         }
@@ -79,23 +85,17 @@ impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<I> {
         Ok(())
     }
 
-    fn node(
-        &mut self,
-        event: Event<'i>,
-        line: usize,
-        place: Place<'_>,
-        depth: usize,
-    ) -> Result<Value, DecodeError> {
+    fn node(&mut self, event: Event<'i>, span: Span, depth: usize) -> Result<Value, DecodeError> {
         let before = self.weight;
         let (value, anchor) = match event {
-            Event::Alias(id) => return self.alias(id, line),
+            Event::Alias(id) => return self.alias(id, span),
             Event::Scalar(text, style, anchor, tag) => {
                 self.weigh(1 + text.len())?;
-                (scalar(&text, style, tag.as_deref(), line)?, anchor)
+                (scalar(&text, style, tag.as_deref())?, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => (self.sequence(place, deeper(depth)?)?, anchor),
-            Event::MappingStart(_, anchor, _) => (self.mapping(place, deeper(depth)?)?, anchor),
-            _ => return Err(syntax(line, "did not find expected node content")),
+            Event::SequenceStart(_, anchor, _) => (self.sequence(deeper(depth)?)?, anchor),
+            Event::MappingStart(_, anchor, _) => (self.mapping(deeper(depth)?)?, anchor),
+            _ => return Err(complaint("did not find expected node content")),
         };
         if anchor != 0 {
             self.anchors.insert(anchor, (value.clone(), self.weight - before));
@@ -103,52 +103,61 @@ impl<'i, I: Iterator<Item = Result<(Event<'i>, Span), ScanError>>> Reader<I> {
         Ok(value)
     }
 
-    fn alias(&mut self, id: usize, line: usize) -> Result<Value, DecodeError> {
+    fn alias(&mut self, id: usize, span: Span) -> Result<Value, DecodeError> {
         let Some((value, weight)) = self.anchors.get(&id).cloned() else {
-            return Err(syntax(line, "anchor value contains itself"));
+            let name = anchor_at(self.text, &span.start);
+            return Err(complaint(&format!("anchor '{name}' value contains itself")));
         };
         self.weigh(weight)?;
         Ok(value)
     }
 
-    fn sequence(&mut self, place: Place<'_>, depth: usize) -> Result<Value, DecodeError> {
+    fn sequence(&mut self, depth: usize) -> Result<Value, DecodeError> {
         let mut list = Vec::new();
         self.weigh(1)?;
         loop {
             match self.next()? {
                 (Event::SequenceEnd, _) => return Ok(Value::Array(list)),
-                (event, line) => list.push(self.node(event, line, Place::Item(&place, list.len()), depth)?),
+                (event, span) => list.push(self.node(event, span, depth)?),
             }
         }
     }
 
-    fn mapping(&mut self, place: Place<'_>, depth: usize) -> Result<Value, DecodeError> {
+    fn mapping(&mut self, depth: usize) -> Result<Value, DecodeError> {
         let mut map = Map::new();
         let mut merged = Map::new();
         self.weigh(1)?;
         loop {
-            let (event, line) = self.next()?;
+            let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {
                 break;
             }
             let merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
-            let key = key_text(&self.node(event, line, place, depth)?, line)?;
-            let place = Place::Field(&place, &key);
-            let (event, line) = self.next()?;
-            let value = self.node(event, line, place, depth)?;
+            let key = self.node(event, span, depth)?;
+            let (event, span) = self.next()?;
+            let value = self.node(event, span, depth)?;
             if merge {
-                merge_into(&mut merged, value, line)?;
+                merge_into(&mut merged, value)?;
                 continue;
             }
-            if map.contains_key(&key) {
-                self.strict.report("duplicate field", &place);
+            let name = key_text(&key, &value)?;
+            if map.contains_key(&name) {
+                self.repeated(&key, &span);
             }
-            map.insert(key, value);
+            map.insert(name, value);
         }
         for (key, value) in merged {
             map.entry(key).or_insert(value);
         }
         Ok(Value::Object(map))
+    }
+
+    /// Notes a key that was there before; the line is that of its value.
+    fn repeated(&mut self, key: &Value, value: &Span) {
+        if self.duplicates.len() < STRICT_ERRORS_MAX {
+            let key = key.as_str().map_or_else(|| key.to_string(), go_quote);
+            self.duplicates.push(format!("line {}: key {key} already set in map", value.start.line()));
+        }
     }
 }
 
@@ -157,14 +166,14 @@ fn deeper(depth: usize) -> Result<usize, DecodeError> {
 }
 
 /// Takes the entries of a merge key; of several maps the first one counts.
-fn merge_into(merged: &mut Map<String, Value>, value: Value, line: usize) -> Result<(), DecodeError> {
+fn merge_into(merged: &mut Map<String, Value>, value: Value) -> Result<(), DecodeError> {
     let maps = match value {
         Value::Array(list) => list,
         one => vec![one],
     };
     for map in maps {
         let Value::Object(map) = map else {
-            return Err(syntax(line, "map merge requires map or sequence of maps as the value"));
+            return Err(complaint("map merge requires map or sequence of maps as the value"));
         };
         for (key, value) in map {
             merged.entry(key).or_insert(value);
@@ -173,16 +182,22 @@ fn merge_into(merged: &mut Map<String, Value>, value: Value, line: usize) -> Res
     Ok(())
 }
 
-fn key_text(key: &Value, line: usize) -> Result<String, DecodeError> {
+/// A key as JSON has it; `value` belongs to the message only.
+fn key_text(key: &Value, value: &Value) -> Result<String, DecodeError> {
     match key {
         Value::String(text) => Ok(text.clone()),
         Value::Number(number) => Ok(number.to_string()),
         Value::Bool(value) => Ok(value.to_string()),
-        other => Err(syntax(line, &format!("unsupported map key: {other}"))),
+        Value::Null => {
+            let value = value.as_str().map_or_else(|| go_print(value), go_quote);
+            let message = format!("unsupported map key of type: %!s(<nil>), key: <nil>, value: {value}");
+            Err(DecodeError::Syntax(message))
+        }
+        other => Err(complaint(&format!("invalid map key: {}", go_print(other)))),
     }
 }
 
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Value, DecodeError> {
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, DecodeError> {
     let core = tag.filter(|t| t.handle() == "tag:yaml.org,2002:").map(Tag::suffix);
     match (core, style) {
         (Some("str"), _) => Ok(Value::from(text)),
@@ -190,17 +205,17 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Res
             use base64::Engine as _;
             let packed: String = text.split_whitespace().collect();
             let bytes = base64::engine::general_purpose::STANDARD.decode(packed);
-            let bytes = bytes.map_err(|_| syntax(line, "!!binary value contains invalid base64 data"))?;
+            let bytes = bytes.map_err(|_| complaint("!!binary value contains invalid base64 data"))?;
             Ok(Value::from(String::from_utf8_lossy(&bytes)))
         }
-        (Some(_), _) => plain(text, line),
-        (None, ScalarStyle::Plain) if tag.is_none() => plain(text, line),
+        (Some(_), _) => plain(text),
+        (None, ScalarStyle::Plain) if tag.is_none() => plain(text),
         _ => Ok(Value::from(text)),
     }
 }
 
 /// What a scalar without quotes means in YAML 1.1.
-fn plain(text: &str, line: usize) -> Result<Value, DecodeError> {
+fn plain(text: &str) -> Result<Value, DecodeError> {
     let value = match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
@@ -209,13 +224,17 @@ fn plain(text: &str, line: usize) -> Result<Value, DecodeError> {
         "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
             Value::Bool(false)
         }
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf" | "-.INF" | ".nan"
-        | ".NaN" | ".NAN" => {
-            return Err(syntax(line, &format!("json: unsupported value: {text}")));
-        }
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Err(no_json("+Inf")),
+        "-.inf" | "-.Inf" | "-.INF" => return Err(no_json("-Inf")),
+        ".nan" | ".NaN" | ".NAN" => return Err(no_json("NaN")),
         _ => integer(text).or_else(|| float(text)).unwrap_or_else(|| Value::from(text)),
     };
     Ok(value)
+}
+
+/// A number that JSON does not have.
+fn no_json(number: &str) -> DecodeError {
+    DecodeError::Syntax(format!("json: unsupported value: {number}"))
 }
 
 /// A whole number in any of the notations of Go's `strconv.ParseInt` with base 0; underscores are ignored.

@@ -22,7 +22,7 @@ mod typed;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use machinery::decode::{self, Media};
+use machinery::decode::{self, DecodeError, Decoded, Media};
 use machinery::meta;
 use machinery::patch::kind_of;
 use machinery::status::Status;
@@ -147,15 +147,8 @@ impl Call<'_> {
     /// Reads the body of an apply.
     pub(super) fn read_apply(&self, body: &[u8], expected: Expected<'_>) -> Result<Wanted, Status> {
         let options = WriteOptions::parse_patch(&self.request.query, true)?;
-        let decoded = decode::object(body, Media::Yaml)
-            .map_err(|error| Status::bad_request(format!("error encoding patch: {error}")))?;
+        let decoded = read_yaml(body)?;
         let config = decoded.value;
-        if !config.is_object() && !config.is_null() {
-            return Err(Status::bad_request(format!(
-                "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-                kind_of(&config)
-            )));
-        }
         let (api_version, kind) = (meta::api_version(&config), meta::kind(&config));
         let wanted = meta::join_api_version(expected.group, expected.version);
         if (api_version, kind) != (wanted.as_str(), expected.kind) {
@@ -173,8 +166,11 @@ impl Call<'_> {
         let mut wanted = Wanted { config, options, warnings: Vec::new(), refused: None };
         match wanted.options.field_validation {
             FieldValidation::Strict if !decoded.duplicates.is_empty() => {
-                let why = decoded.duplicates.join(", ");
-                wanted.refused = Some(Status::bad_request(format!("error strict decoding patch: {why}")));
+                let why = decoded.duplicates.join("\n  ");
+                let message = format!(
+                    "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  {why}"
+                );
+                wanted.refused = Some(Status::bad_request(message));
             }
             FieldValidation::Warn => wanted.warnings = decoded.duplicates,
             _ => {}
@@ -348,6 +344,25 @@ fn gvk(api_version: &str, kind: &str) -> String {
 fn subject(config: &Value) -> String {
     let (namespace, name) = (meta::namespace(config), meta::name(config));
     format!("{namespace}/{name}; {}", gvk(meta::api_version(config), meta::kind(config)))
+}
+
+/// Reads the body of an apply as YAML, of which JSON is a part.
+fn read_yaml(body: &[u8]) -> Result<Decoded, Status> {
+    let json = body.trim_ascii_start().starts_with(b"{");
+    let refuse = |why: DecodeError| {
+        // What looks like JSON is not looked at until it is decoded.
+        let doing =
+            if json { "error decoding patch: error converting YAML to JSON" } else { "error encoding patch" };
+        Status::bad_request(format!("{doing}: {why}"))
+    };
+    let decoded = decode::object(body, Media::Yaml).map_err(refuse)?;
+    if !decoded.value.is_object() && !decoded.value.is_null() {
+        let what = kind_of(&decoded.value);
+        return Err(Status::bad_request(format!(
+            "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"
+        )));
+    }
+    Ok(decoded)
 }
 
 fn unfit(config: &Value, error: &decode::DecodeError) -> Status {

@@ -40,6 +40,9 @@ pub enum DecodeError {
     /// The bytes are not of this form at all.
     #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
     Prefix,
+    /// Nothing follows the prefix.
+    #[error("empty body")]
+    Empty,
     /// The bytes end within a value.
     #[error("unexpected EOF")]
     Truncated,
@@ -120,8 +123,11 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// See [`DecodeError`].
     pub fn open(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let inside = bytes.strip_prefix(&PREFIX).ok_or(DecodeError::Prefix)?;
-        decode::envelope(inside)
+        match bytes.strip_prefix(&PREFIX) {
+            None => Err(DecodeError::Prefix),
+            Some([]) => Err(DecodeError::Empty),
+            Some(inside) => decode::envelope(inside),
+        }
     }
 
     /// The type of the kind, if it has one.

@@ -177,7 +177,7 @@ fn what_is_no_longer_applied_goes() {
         (
             containers(json!([{"name": "c", "image": "i", "workingDir": "/"}, {"name": "d", "image": "j"}])),
             containers(json!([{"name": "c", "image": "k"}])),
-            json!({"template": {"spec": {"containers": [{"name": "c", "image": "k"}]}}}),
+            json!({"template": {"metadata": {}, "spec": {"containers": [{"name": "c", "image": "k"}]}}}),
         ),
         // Whole structs, maps and lists go when nothing is left of them.
         (
@@ -186,7 +186,7 @@ fn what_is_no_longer_applied_goes() {
                 {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "ports": [{"containerPort": 1}]}]}}}),
             ),
             deployment(json!({"paused": true, "template": {"spec": {"containers": [{"name": "c"}]}}})),
-            json!({"paused": true, "template": {"spec": {"containers": [{"name": "c"}]}}}),
+            json!({"paused": true, "template": {"metadata": {}, "spec": {"containers": [{"name": "c"}]}}}),
         ),
         // Null takes out, and owns the absence.
         (
