@@ -14,9 +14,9 @@ use crate::flow::tests::server;
 use crate::{ApiBody, ApiServer, Authenticated};
 
 /// What client-go sends with typed requests.
-const BOTH: &str = "application/vnd.kubernetes.protobuf,application/json";
+pub(super) const BOTH: &str = "application/vnd.kubernetes.protobuf,application/json";
 
-async fn send(
+pub(super) async fn send(
     server: &ApiServer,
     method: &str,
     path: &str,
@@ -32,19 +32,19 @@ async fn send(
     server.service().oneshot(request).await.expect("an answer")
 }
 
-fn content_type(response: &Response<ApiBody>) -> &str {
+pub(super) fn content_type(response: &Response<ApiBody>) -> &str {
     response.headers()[CONTENT_TYPE].to_str().expect("text")
 }
 
 /// Code and object of an answer in protobuf.
-async fn object(response: Response<ApiBody>) -> (u16, Value) {
+pub(super) async fn object(response: Response<ApiBody>) -> (u16, Value) {
     assert_eq!(content_type(&response), protobuf::MEDIA_TYPE);
     let code = response.status().as_u16();
     let bytes = response.into_body().collect().await.expect("a body").to_bytes();
     (code, protobuf::decode(&bytes).expect("an object"))
 }
 
-fn encoded(object: &Value) -> Option<Bytes> {
+pub(super) fn encoded(object: &Value) -> Option<Bytes> {
     Some(protobuf::encode(object).expect("encodes").into())
 }
 

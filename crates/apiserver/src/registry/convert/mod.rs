@@ -9,7 +9,10 @@ use serde_json::{Map, Value};
 /// The object in another version (`api_version`, `kind`).
 pub fn convert(mut object: Value, api_version: &str, kind: &str) -> Value {
     match (meta::api_version(&object), api_version) {
-        ("v1", "events.k8s.io/v1") => rename(&mut object, EVENT_FIELDS, false),
+        ("v1", "events.k8s.io/v1") => {
+            rename(&mut object, EVENT_FIELDS, false);
+            drop_empty(&mut object, &["reportingController", "reportingInstance"]);
+        }
         ("events.k8s.io/v1", "v1") => rename(&mut object, EVENT_FIELDS, true),
         ("resource.k8s.io/v1beta1", _) => devices_from_beta(&mut object, kind),
         (_, "resource.k8s.io/v1beta1") => devices_to_beta(&mut object, kind),
@@ -42,6 +45,13 @@ fn rename(object: &mut Value, names: &[(&str, &str)], back: bool) {
         if let Some(value) = map.remove(*from) {
             map.insert((*to).to_owned(), value);
         }
+    }
+}
+
+/// The newer version leaves these out when nothing is in them.
+fn drop_empty(object: &mut Value, fields: &[&str]) {
+    if let Some(map) = object.as_object_mut() {
+        map.retain(|key, value| value != "" || !fields.contains(&key.as_str()));
     }
 }
 

@@ -22,7 +22,7 @@ const ADDRESSES_MAX: usize = 100;
 /// The strategy of a resource of the group.
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     (plural == "endpointslices").then(|| Plain {
-        defaults: "ports[].name = \"\"\nports[].protocol = \"TCP\"",
+        defaults: "endpoints[].conditions = {}\nports[].name = \"\"\nports[].protocol = \"TCP\"",
         validate,
         immutable: &["/addressType"],
         row: Some(row),

@@ -139,7 +139,9 @@ impl Strategy for CertificateSigningRequest {
         let spec = &mut object["spec"];
         spec["username"] = context.user.name.as_str().into();
         spec["groups"] = context.user.groups.clone().into();
-        spec["uid"] = context.user.uid.as_str().into();
+        if !context.user.uid.is_empty() {
+            spec["uid"] = context.user.uid.as_str().into();
+        }
         if !context.user.extra.is_empty() {
             spec["extra"] = json!(context.user.extra);
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::cells::since;
 use super::super::check;
 use super::super::plain::Plain;
-use super::super::value::{int, text};
+use super::super::value::{fill, int, text};
 use crate::registry::admission::AdmissionContext;
 use crate::registry::strategy::{Dependents, Generic};
 
@@ -27,6 +27,7 @@ const FIELDS: &[&str] = &[
 
 pub(super) fn plain(generic: Generic) -> Plain {
     Plain {
+        complete: shown,
         validate,
         admit: strict,
         row: Some(row),
@@ -34,6 +35,13 @@ pub(super) fn plain(generic: Generic) -> Plain {
         dependents: Dependents::Ignored,
         ..Plain::new(generic)
     }
+}
+
+/// Go writes who reports an event even when nobody is named.
+fn shown(event: &mut Value) {
+    fill(event, "source", json!({}));
+    fill(event, "reportingComponent", "");
+    fill(event, "reportingInstance", "");
 }
 
 /// Rules for events of both groups. One without `eventTime` is of the older kind, about which there are few.
