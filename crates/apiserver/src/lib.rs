@@ -109,8 +109,8 @@ pub enum StartError {
     /// The registry could not load or create what it needs.
     #[error(transparent)]
     Registry(#[from] registry::StartError),
-    /// Roles and bindings could not be read from the store.
-    #[error("failed to load roles and bindings: {0}")]
+    /// Roles, bindings or flow schemas could not be read from the store.
+    #[error("failed to load roles, bindings and flow schemas: {0}")]
     Policy(#[from] store::ReadError),
     /// The key for service account tokens is unusable.
     #[error(transparent)]
@@ -141,6 +141,7 @@ impl ApiServer {
         let metrics = flow::Metrics::default();
         let store: Arc<dyn store::Store> = Arc::new(metrics.observed(store));
         let policy = Arc::new(flow::Policy::start(store.as_ref()).await?);
+        let flows = flow::Flows::start(store.as_ref()).await?;
         let registry =
             registry::Registry::start(&config, store.clone(), policy.clone(), token.clone()).await?;
         // The policy has to know the roles that every cluster has before the first request.
@@ -157,6 +158,7 @@ impl ApiServer {
             registry,
             policy,
             limits: flow::Limits::default(),
+            flows,
             metrics,
             discovery: discovery::Discovery::builtin(),
             openapi: openapi::OpenApi::default(),
@@ -191,6 +193,12 @@ impl ApiServer {
         patience: server::Patience,
     ) -> std::io::Result<()> {
         server::serve(self.chain.clone(), listener, tls, self.token.clone(), patience).await
+    }
+
+    /// Where parts of the same program report what the page of metrics is to show.
+    #[must_use]
+    pub fn metrics(&self) -> &machinery::metrics::Registry {
+        self.chain.registry.metrics()
     }
 
     /// The objects behind the API, for parts that live inside the same program.

@@ -7,8 +7,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, VARY};
-use http::{Response, StatusCode};
-use machinery::codec::protobuf;
+use http::{Method, Response, StatusCode};
 use machinery::resources::Resources;
 use machinery::status::Status;
 use serde_json::Value;
@@ -16,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ApiBody;
 use crate::flow::header;
-use crate::http::{Format, MediaRange, Wishes, empty, full, gzip, json, parse_accept};
+use crate::http::{Format, MEDIA_TYPES, MediaRange, Wishes, empty, full, gzip, json, parse_accept, router};
 
 /// Answers discovery requests from a table of resources.
 pub struct Discovery {
@@ -62,15 +61,21 @@ impl Discovery {
     /// Answers a path at or below `/api` or `/apis`.
     ///
     /// # Errors
-    /// 404 for groups and versions that are not served, 406 for forms that are not.
+    /// 404 for groups and versions that are not served, 405 for other methods than GET, 406 for other forms.
     pub async fn answer(
         &self,
+        method: &Method,
         path: &str,
         headers: &HeaderMap,
         wishes: Wishes,
     ) -> Result<Response<ApiBody>, Status> {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         let root = matches!(segments.as_slice(), ["api" | "apis"]);
+        let mut document = self.plain(&segments).ok_or_else(Status::no_such_resource)?;
+        if method != Method::GET {
+            return Err(Status::method_not_allowed());
+        }
+        router::check_accept(headers, &MEDIA_TYPES, false)?;
         let form = negotiate(header(headers, ACCEPT), root)?;
         let format = match form {
             Form::Aggregated(version) => {
@@ -78,7 +83,6 @@ impl Discovery {
             }
             Form::Plain(format) => format,
         };
-        let mut document = self.plain(&segments).ok_or_else(Status::no_such_resource)?;
         if format == Format::Protobuf {
             // The oldest documents name no version in JSON; without one, protobuf would have no message for them.
             document["apiVersion"] = "v1".into();
@@ -154,9 +158,8 @@ fn negotiate(accept: Option<&str>, root: bool) -> Result<Form, Status> {
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
         return Ok(Form::Plain(Format::Json));
     };
-    parse_accept(accept).iter().find_map(|range| form(range, root)).ok_or_else(|| {
-        Status::not_acceptable(&["application/json", "application/yaml", protobuf::MEDIA_TYPE])
-    })
+    let form = parse_accept(accept).iter().find_map(|range| form(range, root));
+    form.ok_or_else(|| Status::not_acceptable(&MEDIA_TYPES))
 }
 
 fn form(range: &MediaRange, root: bool) -> Option<Form> {

@@ -1,3 +1,5 @@
+use machinery::codec::protobuf;
+
 use super::*;
 
 fn get(path: &str) -> Option<Value> {
@@ -132,7 +134,8 @@ async fn documents_have_a_protobuf_form() {
         [(ACCEPT, HeaderValue::from_static("application/vnd.kubernetes.protobuf,application/json"))];
     let headers: HeaderMap = headers.into_iter().collect();
     for path in Discovery::builtin().paths() {
-        let answer = Discovery::builtin().answer(&path, &headers, Wishes::default()).await.unwrap();
+        let answer =
+            Discovery::builtin().answer(&Method::GET, &path, &headers, Wishes::default()).await.unwrap();
         assert_eq!(answer.headers()[CONTENT_TYPE], protobuf::MEDIA_TYPE, "{path}");
         let bytes = answer.into_body().collect().await.unwrap().to_bytes();
         let decoded = protobuf::decode(&bytes).unwrap();

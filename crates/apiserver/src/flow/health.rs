@@ -5,11 +5,15 @@ use std::collections::BTreeSet;
 use http::{Response, StatusCode};
 
 use super::Chain;
+use super::pages::not_found;
 use crate::ApiBody;
 use crate::http::{Query, text};
 
+/// Checks of an endpoint at most.
+pub(super) const CHECKS_MAX: usize = 6;
+
 /// The endpoints, each with the checks it runs.
-const ENDPOINTS: [(&str, &[&str]); 3] = [
+pub(super) const ENDPOINTS: [(&str, &[&str]); 3] = [
     ("/healthz", &["ping", "log", "etcd"]),
     ("/livez", &["ping", "log", "etcd"]),
     ("/readyz", &["ping", "log", "etcd", "etcd-readiness", "informer-sync", "shutdown"]),
@@ -25,32 +29,46 @@ pub(super) fn paths() -> Vec<String> {
     paths
 }
 
-/// Answers a health path; `None` when it is none.
-pub(super) async fn answer(chain: &Chain, path: &str, query: &Query) -> Option<Response<ApiBody>> {
-    let (endpoint, checks) = ENDPOINTS.into_iter().find(|(endpoint, _)| {
-        path.strip_prefix(endpoint).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })?;
-    let named = path[endpoint.len()..].trim_matches('/');
-    if named.is_empty() {
-        return Some(all(chain, endpoint.trim_start_matches('/'), checks, query).await);
-    }
-    let check = checks.iter().find(|check| **check == named)?;
-    Some(match run(chain, check).await {
-        Ok(()) => text(StatusCode::OK, "ok"),
-        Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
+/// The endpoint of a path, as a place in [`ENDPOINTS`], and the check that is named; none when it is no health path.
+pub(super) fn endpoint(path: &str) -> Option<(usize, Option<&'static str>)> {
+    ENDPOINTS.iter().enumerate().find_map(|(at, (endpoint, checks))| {
+        let rest = path.strip_prefix(endpoint)?;
+        if rest.is_empty() {
+            return Some((at, None));
+        }
+        let named = rest.strip_prefix('/')?;
+        Some((at, Some(*checks.iter().find(|check| **check == named)?)))
     })
 }
 
-async fn all(chain: &Chain, name: &str, checks: &[&str], query: &Query) -> Response<ApiBody> {
+/// Answers a health path.
+pub(super) async fn answer(chain: &Chain, path: &str, query: &Query) -> Response<ApiBody> {
+    match endpoint(path) {
+        None => not_found(),
+        Some((at, None)) => all(chain, at, query).await,
+        Some((_, Some(check))) => match run(chain, check).await {
+            Ok(()) => text(StatusCode::OK, "ok"),
+            Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
+        },
+    }
+}
+
+async fn all(chain: &Chain, at: usize, query: &Query) -> Response<ApiBody> {
+    let (endpoint, checks) = ENDPOINTS[at];
     let excluded: BTreeSet<&str> = query.all("exclude").collect();
     let mut results = Vec::new();
-    for check in checks.iter().copied() {
-        let result =
-            if excluded.contains(check) { Outcome::Excluded } else { run(chain, check).await.into() };
-        results.push((check, result));
+    for (number, check) in checks.iter().copied().enumerate() {
+        let outcome = if excluded.contains(check) {
+            Outcome::Excluded
+        } else {
+            let result = run(chain, check).await;
+            chain.metrics.checked(at, number, result.is_ok());
+            result.into()
+        };
+        results.push((check, outcome));
     }
     let unknown: Vec<&str> = excluded.into_iter().filter(|name| !checks.contains(name)).collect();
-    let (report, failed) = report(name, &results, &unknown);
+    let (report, failed) = report(endpoint.trim_start_matches('/'), &results, &unknown);
     if failed {
         text(StatusCode::INTERNAL_SERVER_ERROR, report)
     } else if query.has("verbose") {

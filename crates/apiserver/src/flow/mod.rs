@@ -6,15 +6,21 @@ mod health;
 mod impersonate;
 mod limits;
 mod metrics;
+mod pages;
 mod policy;
+mod priority;
 mod routes;
 
+#[cfg(test)]
+mod bad_body_tests;
 #[cfg(test)]
 mod bad_input_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]
 mod token_tests;
+#[cfg(test)]
+mod wire_tests;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -32,8 +38,10 @@ pub(crate) use authenticate::now_seconds;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use policy::Policy;
+pub(crate) use priority::Flows;
 pub(crate) use routes::header;
 
+use self::priority::Flow;
 use crate::http::{Accept, Query, RequestInfo, Wishes};
 use crate::registry::{Authorizer, Registry};
 use crate::{ApiBody, Authenticated, Config};
@@ -49,6 +57,7 @@ pub struct Chain {
     pub(crate) policy: Arc<Policy>,
     pub(crate) authenticator: Authenticator,
     pub(crate) limits: Limits,
+    pub(crate) flows: Flows,
     pub(crate) metrics: Metrics,
     pub(crate) discovery: crate::discovery::Discovery,
     pub(crate) openapi: crate::openapi::OpenApi,
@@ -81,13 +90,14 @@ impl Chain {
         let started = Metrics::start(&query, header(request.headers(), http::header::CONTENT_TYPE));
         let audit_id = audit_id(&request);
         // Refusals are written like answers, as far as the client says anything that can be followed.
-        let accept = Accept::negotiate(header(request.headers(), http::header::ACCEPT)).unwrap_or_default();
+        let accept = Accept::of_refusals(header(request.headers(), http::header::ACCEPT));
         let fallback = Wishes::of(request.headers(), &query, &accept);
         let seen = info.as_ref().cloned().unwrap_or_default();
+        let mut flow = None;
 
         let answered = async {
             let info = info.map_err(|error| Status::bad_request(error.to_string()))?;
-            self.pass(request, info, query).await
+            self.pass(request, info, query, &mut flow).await
         };
         // A panic ends its own request only: one bad object must not take the whole cluster down.
         let mut response = match AssertUnwindSafe(answered).catch_unwind().await {
@@ -102,6 +112,9 @@ impl Chain {
         };
         let headers = response.headers_mut();
         headers.insert("audit-id", audit_id);
+        if let Some(flow) = flow {
+            flow.write(headers);
+        }
         if !headers.contains_key(http::header::CACHE_CONTROL) {
             headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         }
@@ -115,6 +128,7 @@ impl Chain {
         mut request: Request<ApiBody>,
         info: Arc<RequestInfo>,
         query: Query,
+        flow: &mut Option<Flow>,
     ) -> Result<Response<ApiBody>, Status> {
         // Cheap limits first: nothing is spent on a request that is too large in itself. Bodies are limited as they
         // are read, by the steps that read them.
@@ -130,7 +144,9 @@ impl Chain {
         // Acting as someone else is itself authorized, as the real user. All later steps see the other one only.
         if let Some(wanted) = impersonate::requested(request.headers())? {
             for question in impersonate::questions(&user, &wanted) {
-                self.allow(&question)?;
+                if let Err(status) = self.allow(&question) {
+                    return Ok(denied(&status, request.headers(), &query).await);
+                }
             }
             user = Arc::new(impersonate::complete(wanted));
         }
@@ -141,11 +157,16 @@ impl Chain {
         // After authentication, because administrators get in when all places are taken; before authorization, because
         // that costs more than a refusal. The place is kept until the answer's head is ready.
         let _place = self.limits.enter(&info, &user)?;
+        if info.verb == "watch" || !info.is_long_running() {
+            *flow = self.flows.classify(&info, &user);
+        }
 
         // Before dispatch, and for every path: what is not allowed is not even looked up, so that a refusal does not tell
         // whether something exists.
         for question in authorize::questions(&info, &query, &user, request.headers()) {
-            self.allow(&question)?;
+            if let Err(status) = self.allow(&question) {
+                return Ok(denied(&status, request.headers(), &query).await);
+            }
         }
 
         let wishes = Wishes::of(request.headers(), &query, &Accept::default());
@@ -186,6 +207,15 @@ impl Chain {
         let started = Instant::now();
         self.metrics.authorized(started, self.policy.allow(attributes))
     }
+}
+
+/// The refusal of what the user may not do. Browsers must not take it for a page: it repeats what the client sent.
+async fn denied(status: &Status, headers: &http::HeaderMap, query: &Query) -> Response<ApiBody> {
+    let accept = Accept::of_refusals(header(headers, http::header::ACCEPT));
+    let mut response = crate::http::status(status, Wishes::of(headers, query, &accept)).await;
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 /// The client's audit ID, or a new one.

@@ -1,22 +1,28 @@
 //! Which part answers which path.
 
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response};
+use http_body::Body;
+use machinery::metrics::{Kind, Page};
+use machinery::resources::Resources;
 use machinery::status::Status;
-use serde_json::{Value, json};
 
-use super::metrics::{Gauge, Kind, process_gauges};
-use super::{Admitted, Chain, health};
+use super::metrics::{Gauge, process_gauges};
+use super::pages::{not_found, version};
+use super::{Admitted, Chain};
 use crate::ApiBody;
-use crate::http::{Accept, RequestInfo, Wishes, read_limited, respond};
+use crate::http::{Accept, RequestInfo, Wishes, read_limited, respond, router};
 use crate::registry::ApiRequest;
 
 impl Chain {
     pub(super) async fn dispatch(&self, admitted: Admitted) -> Result<Response<ApiBody>, Status> {
         if !admitted.info.is_resource {
-            return Box::pin(self.other(admitted)).await;
+            return Box::pin(self.page(admitted)).await;
         }
         let info = &admitted.info;
+        if !self.has_group(&info.group) {
+            return Ok(not_found());
+        }
         match (info.group.as_str(), info.resource.as_str(), info.subresource.as_str()) {
             ("", "pods", "log" | "exec" | "attach" | "portforward" | "proxy")
             | ("", "nodes" | "services", "proxy") => {
@@ -32,6 +38,9 @@ impl Chain {
     async fn resource(&self, admitted: Admitted) -> Result<Response<ApiBody>, Status> {
         let Admitted { info, query, user, request, .. } = admitted;
         let (parts, body) = request.into_parts();
+        if self.is_known(&info) {
+            self.check_route(&parts, body.size_hint().exact(), &info)?;
+        }
         let wanted = header(&parts.headers, ACCEPT);
         let accept =
             if has_protobuf(&info) { Accept::negotiate(wanted)? } else { Accept::negotiate_text(wanted)? };
@@ -52,66 +61,37 @@ impl Chain {
         Ok(respond(self.registry.handle(request, body).await?, wishes).await)
     }
 
-    async fn other(&self, admitted: Admitted) -> Result<Response<ApiBody>, Status> {
-        let Admitted { info, query, wishes, request, .. } = admitted;
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    /// Whether anything of a group is served.
+    fn has_group(&self, group: &str) -> bool {
+        Resources::builtin().groups().iter().any(|(name, _)| *name == group)
+            || self.registry.serves_group(group)
+    }
+
+    /// What upstream's router says before any handler has a look.
+    fn check_route(
+        &self,
+        parts: &http::request::Parts,
+        length: Option<u64>,
+        info: &RequestInfo,
+    ) -> Result<(), Status> {
+        // Routes are for methods, and none is for this one.
+        if parts.method == Method::HEAD {
             return Err(Status::method_not_allowed());
         }
-        if let Some(response) = health::answer(self, &info.path, &query).await {
-            return Ok(response);
-        }
-        if info.path == "/openapi/v2" || info.path.starts_with("/openapi/v3") {
-            return self.openapi.answer(&info.path, &query, request.headers()).await;
-        }
-        if info.path.starts_with("/api") {
-            return self.discovery.answer(&info.path, request.headers(), wishes).await;
-        }
-        let ok = StatusCode::OK;
-        match info.path.trim_end_matches('/') {
-            "" => Ok(crate::http::json(ok, &json!({"paths": self.paths()}), wishes).await),
-            "/version" => Ok(crate::http::json(ok, &version(), Wishes { pretty: true, ..wishes }).await),
-            "/metrics" => Ok(self.metrics_page()),
-            "/.well-known/openid-configuration" => {
-                let base = format!("https://{}", self.config.advertise);
-                let document = self.authenticator.signer().openid_configuration(&base);
-                Ok(crate::http::json(ok, &document, wishes).await)
-            }
-            "/openid/v1/jwks" => {
-                let mut response = crate::http::json(ok, &self.authenticator.signer().jwks(), wishes).await;
-                let json = http::HeaderValue::from_static("application/jwk-set+json");
-                response.headers_mut().insert(CONTENT_TYPE, json);
-                Ok(response)
-            }
-            // Upstream lists the paths there are, with code 404.
-            _ => Ok(crate::http::json(StatusCode::NOT_FOUND, &json!({"paths": self.paths()}), wishes).await),
-        }
+        let collection = matches!(info.verb.as_str(), "list" | "watch");
+        // Custom resources have no routes, and methods that there are not are refused further on.
+        let routed = has_protobuf(info) && !info.verb.is_empty();
+        if routed { router::check(parts, length, collection) } else { Ok(()) }
     }
 
-    fn paths(&self) -> Vec<String> {
-        let own = [
-            "/.well-known/openid-configuration",
-            "/metrics",
-            "/openapi/v2",
-            "/openapi/v3",
-            "/openapi/v3/",
-            "/openid/v1/jwks",
-            "/version",
-        ];
-        let mut paths: Vec<String> = own.map(str::to_owned).to_vec();
-        paths.extend(self.discovery.paths());
-        paths.extend(health::paths());
-        paths.sort();
-        paths
-    }
-
-    fn metrics_page(&self) -> Response<ApiBody> {
+    pub(super) fn metrics_page(&self) -> Response<ApiBody> {
         let (reading, mutating) = self.limits.in_flight();
         let counts = self.object_counts();
         let gauge = |name, help, values| Gauge { name, kind: Kind::Gauge, help, values };
         let mut gauges = vec![
             gauge(
                 "apiserver_current_inflight_requests",
-                "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
+                "[STABLE] Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
                 vec![
                     ("request_kind=\"mutating\"".to_owned(), mutating as f64),
                     ("request_kind=\"readOnly\"".to_owned(), reading as f64),
@@ -119,7 +99,7 @@ impl Chain {
             ),
             gauge(
                 "apiserver_storage_objects",
-                "[DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
+                "[STABLE] (Deprecated since 1.34.0) [DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
                 counts
                     .iter()
                     .map(|row| {
@@ -132,30 +112,34 @@ impl Chain {
             ),
             gauge(
                 "apiserver_resource_objects",
-                "Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
+                "[ALPHA] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
                 counts.iter().map(|row| (row.labels(), row.objects)).collect(),
             ),
             gauge(
                 "apiserver_watch_cache_resource_version",
-                "Current resource version of watch cache broken by resource type. This is truncated to the 15 least significant digits.",
+                "[ALPHA] Current resource version of watch cache broken by resource type. This is truncated to the 15 least significant digits.",
                 counts.iter().map(|row| (row.labels(), (row.revision % REVISION_DIGITS) as f64)).collect(),
             ),
             gauge(
                 "kubernetes_build_info",
-                "A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.",
+                "[BETA] A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.",
                 vec![(build_labels(), 1.0)],
             ),
         ];
         gauges.extend(process_gauges());
-        let mut response = crate::http::text(StatusCode::OK, self.metrics.render(&gauges));
-        let content_type = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        response.headers_mut().insert(CONTENT_TYPE, content_type);
-        response
+        let mut others = Page::new();
+        self.registry.metrics().write(&mut others);
+        metrics_text(self.metrics.render(&gauges) + &others.finish())
+    }
+
+    pub(super) fn service_levels_page(&self) -> Response<ApiBody> {
+        let started = process_gauges().into_iter().find(|gauge| gauge.name == "process_start_time_seconds");
+        metrics_text(self.metrics.render_service_levels(started))
     }
 
     fn object_counts(&self) -> Vec<Count> {
         let mut counts: Vec<Count> = Vec::new();
-        for resource in machinery::resources::Resources::builtin().iter().filter(|r| r.is_stored()) {
+        for resource in Resources::builtin().iter().filter(|r| r.is_stored()) {
             let (group, resource) = (resource.group, resource.plural);
             if counts.iter().any(|known| (known.group, known.resource) == (group, resource)) {
                 continue;
@@ -168,6 +152,13 @@ impl Chain {
         }
         counts
     }
+}
+
+fn metrics_text(page: String) -> Response<ApiBody> {
+    let mut response = Response::new(crate::http::full(page));
+    let content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    response
 }
 
 /// Upstream shows so many digits of a revision, because floating-point numbers have no more.
@@ -206,7 +197,7 @@ fn build_labels() -> String {
 
 /// Whether the objects of a resource are of a built-in kind: only those have a protobuf form.
 fn has_protobuf(info: &RequestInfo) -> bool {
-    machinery::resources::Resources::builtin()
+    Resources::builtin()
         .lookup(&info.group, &info.version, &info.resource)
         .is_some_and(|resource| resource.type_id.is_some())
 }
@@ -214,23 +205,4 @@ fn has_protobuf(info: &RequestInfo) -> bool {
 /// A header's text.
 pub(crate) fn header(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// `/version`.
-fn version() -> Value {
-    json!({
-        "major": "1",
-        "minor": "37",
-        "emulationMajor": "1",
-        "emulationMinor": "37",
-        "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": "36",
-        "gitVersion": "v1.37.0+knarr",
-        "gitCommit": option_env!("KNARR_COMMIT").unwrap_or(""),
-        "gitTreeState": "clean",
-        "buildDate": option_env!("KNARR_BUILD_DATE").unwrap_or(""),
-        "goVersion": "none",
-        "compiler": "rustc",
-        "platform": format!("linux/{}", if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }),
-    })
 }

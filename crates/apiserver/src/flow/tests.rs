@@ -38,13 +38,13 @@ pub(crate) async fn server() -> ApiServer {
     ApiServer::start(config(), store, CancellationToken::new()).await.unwrap()
 }
 
-pub(super) struct Client<'a> {
+pub(crate) struct Client<'a> {
     server: &'a ApiServer,
     user: Option<UserInfo>,
     headers: Vec<(&'static str, String)>,
 }
 
-pub(super) struct Reply {
+pub(crate) struct Reply {
     pub code: u16,
     pub headers: http::HeaderMap,
     pub body: Vec<u8>,
@@ -65,7 +65,7 @@ impl<'a> Client<'a> {
         Client::user(server, "root", &[MASTERS_GROUP])
     }
 
-    fn user(server: &'a ApiServer, name: &str, groups: &[&str]) -> Client<'a> {
+    pub fn user(server: &'a ApiServer, name: &str, groups: &[&str]) -> Client<'a> {
         Client { server, user: Some(UserInfo::new(name, groups)), headers: Vec::new() }
     }
 
@@ -141,8 +141,7 @@ async fn anonymous_gets_health_and_version_and_nothing_else() {
 async fn every_answer_carries_an_audit_id() {
     let server = server().await;
     let reply = Client::admin(&server).get("/nothing").await;
-    assert_eq!(reply.code, 404);
-    assert!(reply.json()["paths"].as_array().is_some_and(|paths| paths.contains(&"/version".into())));
+    assert_eq!((reply.code, reply.body.as_slice()), (404, b"404 page not found\n".as_slice()));
     assert_eq!(reply.headers["audit-id"].len(), 36);
     let given = Client::admin(&server).with("audit-id", "mine").get("/version").await;
     assert_eq!(given.headers["audit-id"], "mine");
@@ -337,7 +336,8 @@ async fn documents_are_served() {
     assert_eq!(document.headers["cache-control"], "public, immutable");
     assert!(document.json()["components"]["schemas"].is_object());
     assert_eq!(admin.get("/openapi/v3/apis/apps/v1?hash=old").await.headers["location"], url.as_str());
-    assert_eq!(admin.get("/openapi/v3/apis/none/v1").await.code, 404);
+    let none = admin.get("/openapi/v3/apis/none/v1").await;
+    assert_eq!((none.code, none.body.as_slice()), (404, b"".as_slice()));
     assert!(admin.get("/openapi/v2").await.json()["definitions"].is_object());
     let keys = admin.get("/openid/v1/jwks").await;
     assert_eq!(keys.json()["keys"][0]["kty"], "EC");

@@ -10,7 +10,7 @@ pub struct MediaRange {
     pub kind: String,
     /// For example `json`, or `*`.
     pub subtype: String,
-    /// Parameters other than `q`, names in lower case.
+    /// Parameters other than `q`.
     pub params: Vec<(String, String)>,
     quality: f32,
 }
@@ -32,37 +32,48 @@ impl MediaRange {
         }
     }
 
-    /// Wildcards stand behind what is named.
-    fn rank(&self) -> u8 {
-        u8::from(self.kind != "*") + u8::from(self.subtype != "*")
+    /// Whether this clause stands before another. As upstream's parser has it, the better one and the more special one
+    /// both do, so that two clauses may each stand before the other.
+    fn precedes(&self, other: &MediaRange) -> bool {
+        self.quality > other.quality
+            || self.kind != "*" && other.kind == "*"
+            || self.subtype != "*" && other.subtype == "*"
     }
 }
 
-/// Splits an `Accept` header into its clauses, best first; clauses of equal quality keep their order.
+/// Splits an `Accept` header into its clauses, best first (`github.com/munnerz/goautoneg`).
 #[must_use]
 pub fn parse_accept(header: &str) -> Vec<MediaRange> {
-    let mut ranges: Vec<MediaRange> = header.split(',').filter_map(parse_clause).collect();
-    ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(b.rank().cmp(&a.rank())));
+    let mut ranges: Vec<MediaRange> = Vec::new();
+    for range in header.split(',').filter_map(parse_clause) {
+        // Where no order is consistent, the result depends on the way of sorting: Go inserts short lists one by one.
+        let at = ranges.iter().rposition(|before| !range.precedes(before)).map_or(0, |at| at + 1);
+        ranges.insert(at, range);
+    }
     ranges
 }
 
 fn parse_clause(clause: &str) -> Option<MediaRange> {
-    let mut parts = clause.split(';').map(str::trim);
-    let media = parts.next().filter(|media| !media.is_empty())?;
-    let (kind, subtype) = media.split_once('/').unwrap_or((media, "*"));
-    let mut range = MediaRange {
-        kind: kind.trim().to_ascii_lowercase(),
-        subtype: subtype.trim().to_ascii_lowercase(),
-        params: Vec::new(),
-        quality: 1.0,
+    let mut parts = clause.split(';');
+    let media = parts.next()?.trim();
+    let (kind, subtype) = match media.split_once('/') {
+        Some((kind, subtype)) if !subtype.is_empty() && !subtype.contains('/') => {
+            (kind.trim(), subtype.trim())
+        }
+        None if media == "*" => ("*", "*"),
+        _ => return None,
     };
+    let mut range =
+        MediaRange { kind: kind.to_owned(), subtype: subtype.to_owned(), params: Vec::new(), quality: 1.0 };
     for param in parts {
         let Some((name, value)) = param.split_once('=') else { continue };
-        let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().trim_matches('"'));
-        if name == "q" {
-            range.quality = value.parse().unwrap_or(1.0);
+        if value.is_empty() || value.contains('=') {
+            continue;
+        }
+        if name.trim() == "q" {
+            range.quality = value.parse().unwrap_or(0.0);
         } else {
-            range.params.push((name, value.to_owned()));
+            range.params.push((name.trim().to_owned(), value.trim().to_owned()));
         }
     }
     Some(range)
@@ -89,6 +100,16 @@ impl Format {
             Format::Yaml => "application/yaml",
             Format::Protobuf => protobuf::MEDIA_TYPE,
         }
+    }
+
+    /// Whether a clause covers this format and asks of it only what there is.
+    fn suits(self, range: &MediaRange) -> bool {
+        let subtype = self.content_type().trim_start_matches("application/");
+        let stream = match range.param("stream") {
+            None | Some("") => true,
+            Some(stream) => stream == "watch" && self != Format::Yaml,
+        };
+        stream && matches!(range.param("sv"), None | Some("" | "v1")) && range.covers("application", subtype)
     }
 }
 
@@ -123,11 +144,7 @@ impl Accept {
     /// # Errors
     /// 406 when nothing that is offered is accepted.
     pub fn negotiate(header: Option<&str>) -> Result<Accept, Status> {
-        let Some(header) = header.filter(|header| !header.trim().is_empty()) else {
-            return Ok(Accept::default());
-        };
-        let ranges = parse_accept(header);
-        ranges.iter().find_map(Self::serve).ok_or_else(|| not_acceptable(&ranges))
+        Self::pick(header, |_| true)
     }
 
     /// The same for objects that have no protobuf form, unless only their metadata is wanted.
@@ -135,55 +152,42 @@ impl Accept {
     /// # Errors
     /// 406 when nothing that is offered is accepted.
     pub fn negotiate_text(header: Option<&str>) -> Result<Accept, Status> {
-        let ranges = parse_accept(header.unwrap_or_default());
-        if ranges.is_empty() {
-            return Ok(Accept::default());
-        }
-        let has_form =
-            |accept: &Accept| accept.format != Format::Protobuf || accept.transform != Transform::None;
-        ranges.iter().filter_map(Self::serve).find(has_form).ok_or_else(|| not_acceptable(&ranges))
+        Self::pick(header, |accept| accept.format != Format::Protobuf || accept.transform != Transform::None)
     }
 
-    fn serve(range: &MediaRange) -> Option<Accept> {
-        if range.param("stream").is_some_and(|stream| !matches!(stream, "" | "watch")) {
-            return None;
-        }
-        let format = if range.covers("application", "json") {
-            Format::Json
-        } else if range.covers("application", "yaml") {
-            Format::Yaml
-        } else if range.covers("application", "vnd.kubernetes.protobuf") {
-            Format::Protobuf
-        } else {
-            return None;
-        };
-        let transform = requested_transform(range)?;
-        if format == Format::Protobuf && matches!(transform, Transform::Table(_)) {
-            // Cells may be anything, which the form has no message for.
-            return None;
-        }
+    /// The same for refusals, of which there are no other views. Who accepts none of their forms gets JSON for people.
+    #[must_use]
+    pub fn of_refusals(header: Option<&str>) -> Accept {
+        let picked = Self::pick(header, |accept| accept.transform == Transform::None);
+        picked.unwrap_or(Accept { pretty: true, ..Accept::default() })
+    }
+
+    fn pick(header: Option<&str>, offered: impl Fn(&Accept) -> bool) -> Result<Accept, Status> {
+        let Some(header) = header.filter(|header| !header.is_empty()) else { return Ok(Accept::default()) };
+        let ranges = parse_accept(header);
+        let mut served = ranges.iter().flat_map(Self::served);
+        served.find(offered).ok_or_else(|| Status::not_acceptable(&MEDIA_TYPES))
+    }
+
+    /// What a clause may be answered with, best first.
+    fn served(range: &MediaRange) -> impl Iterator<Item = Accept> {
+        let transform = requested_transform(range);
         let pretty = range.param("pretty") == Some("1");
-        Some(Accept { format, transform, pretty })
+        let formats = FORMATS.into_iter().filter(move |format| format.suits(range));
+        formats.filter_map(move |format| {
+            let transform = transform?;
+            // Cells may be anything, which protobuf has no message for.
+            let has_form = format != Format::Protobuf || !matches!(transform, Transform::Table(_));
+            has_form.then_some(Accept { format, transform, pretty })
+        })
     }
 }
+
+/// All formats, the preferred first.
+const FORMATS: [Format; 3] = [Format::Json, Format::Yaml, Format::Protobuf];
 
 /// What objects are written in.
-const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", protobuf::MEDIA_TYPE];
-
-/// Upstream's router refuses what names no media type that is offered, before any handler runs; the handler refuses views
-/// that there are not.
-fn not_acceptable(ranges: &[MediaRange]) -> Status {
-    let offered = |range: &MediaRange| {
-        let media = format!("{}/{}", range.kind, range.subtype);
-        media == "*/*" || MEDIA_TYPES.contains(&media.as_str())
-    };
-    if ranges.iter().any(offered) {
-        return Status::not_acceptable(&MEDIA_TYPES);
-    }
-    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", MEDIA_TYPES.join(", "));
-    let details = Some(machinery::status::Details::default());
-    Status { details, ..Status::new(406, "NotAcceptable", message) }
-}
+pub(crate) const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", protobuf::MEDIA_TYPE];
 
 /// `None` when the clause asks for a view that does not exist, so that the next clause is tried.
 fn requested_transform(range: &MediaRange) -> Option<Transform> {
@@ -217,13 +221,14 @@ mod tests {
         let json = Accept::default();
         let protobuf = Accept { format: Format::Protobuf, ..json };
         let table = |version| Accept { transform: Transform::Table(version), ..json };
-        let cases: [(Option<&str>, Option<Accept>); 17] = [
+        let yaml = Accept { format: Format::Yaml, ..json };
+        let cases: [(Option<&str>, Option<Accept>); 27] = [
             (None, Some(json)),
             (Some(""), Some(json)),
             (Some("*/*"), Some(json)),
             (Some("application/*"), Some(json)),
             (Some("application/json, */*"), Some(json)),
-            (Some("application/yaml"), Some(Accept { format: Format::Yaml, ..json })),
+            (Some("application/yaml"), Some(yaml)),
             (Some("application/vnd.kubernetes.protobuf, application/json"), Some(protobuf)),
             (Some("application/json, application/vnd.kubernetes.protobuf"), Some(json)),
             (
@@ -240,8 +245,19 @@ mod tests {
             ),
             (Some("application/json;as=Other;v=v1;g=meta.k8s.io,application/json"), Some(json)),
             (Some("application/yaml;q=0.5,application/json;q=0.9"), Some(json)),
+            (Some("application/json;q=x,application/yaml;q=0.1"), Some(yaml)),
+            // The more special clause comes first whatever its quality, unless it stands before the other.
+            (Some("*/*,application/yaml;q=0.5"), Some(yaml)),
+            (Some("application/yaml;q=0.5,*/*"), Some(json)),
+            (Some("json, application/yaml"), Some(yaml)),
+            (Some("application/json/x, application/yaml"), Some(yaml)),
+            (Some("*"), Some(json)),
+            (Some("*/*;stream=watch"), Some(json)),
+            (Some("application/yaml;stream=watch,application/json;sv=v1"), Some(json)),
+            (Some("application/json;sv=v2"), None),
+            (Some("Application/JSON"), None),
             (Some("application/vnd.kubernetes.protobuf"), Some(protobuf)),
-            (Some("*/*,application/yaml"), Some(Accept { format: Format::Yaml, ..json })),
+            (Some("*/*,application/yaml"), Some(yaml)),
             (Some("application/json;stream=watch"), Some(json)),
             (Some("application/cbor"), None),
             (Some("text/html"), None),
@@ -254,18 +270,16 @@ mod tests {
     #[test]
     fn refusals_say_what_there_is() {
         let all = "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf";
-        let none = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf";
-        for (header, message) in [
-            ("text/html", none),
-            ("application/cbor,text/*", none),
-            ("application/json;as=Other;v=v1;g=meta.k8s.io", all),
-            ("application/json;as=Table;v=v2;g=meta.k8s.io", all),
-            ("application/json;v=v1", all),
-            ("application/json;stream=other", all),
-            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", all),
+        for header in [
+            "text/html",
+            "application/json;as=Other;v=v1;g=meta.k8s.io",
+            "application/json;as=Table;v=v2;g=meta.k8s.io",
+            "application/json;v=v1",
+            "application/json;stream=other",
+            "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",
         ] {
             let refused = Accept::negotiate(Some(header)).map_err(|status| (status.code, status.message));
-            assert_eq!(refused, Err((406, message.to_owned())), "{header}");
+            assert_eq!(refused, Err((406, all.to_owned())), "{header}");
         }
     }
 
@@ -277,6 +291,23 @@ mod tests {
         assert_eq!(negotiated("application/vnd.kubernetes.protobuf"), None);
         let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
         assert_eq!(negotiated(metadata).map(|accept| accept.format), Some(Format::Protobuf));
+    }
+
+    #[test]
+    fn refusals_are_written_plainly() {
+        let people = Accept { pretty: true, ..Accept::default() };
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        for (header, want) in [
+            ("text/html".to_owned(), people),
+            (metadata.to_owned(), people),
+            (format!("{metadata},application/json"), Accept::default()),
+            (
+                "application/vnd.kubernetes.protobuf".to_owned(),
+                Accept { format: Format::Protobuf, ..Accept::default() },
+            ),
+        ] {
+            assert_eq!(Accept::of_refusals(Some(&header)), want, "{header}");
+        }
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT, VARY,
+    WARNING,
 };
 use http::{Response, StatusCode};
 use machinery::codec::protobuf;
@@ -66,6 +67,11 @@ fn add_warnings(response: &mut Response<ApiBody>, warnings: &[String]) {
     }
 }
 
+/// What is no object of the API, for which nothing is negotiated.
+pub(crate) fn raw_json(code: StatusCode, value: &Value) -> Response<ApiBody> {
+    with_type(code, "application/json", full(pretty(value.to_string().as_bytes())))
+}
+
 /// A JSON value as answer.
 pub(crate) async fn json(code: StatusCode, value: &Value, wishes: Wishes) -> Response<ApiBody> {
     document(code, "application/json", value.to_string().into(), wishes).await
@@ -114,9 +120,9 @@ async fn document(
             // Documents that are no objects of a built-in kind.
             None => (content_type, bytes),
         },
-        Format::Json if wishes.pretty && content_type.starts_with("application/json") => {
-            (content_type, pretty(&bytes).into())
-        }
+        Format::Json if !content_type.starts_with("application/json") => (content_type, bytes),
+        Format::Json if wishes.pretty => (content_type, pretty(&bytes).into()),
+        Format::Json => (content_type, line(bytes)),
         _ => (content_type, bytes),
     };
     if !wishes.gzip || bytes.len() <= COMPRESS_BYTES_MIN {
@@ -130,6 +136,14 @@ async fn document(
     response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
     response
+}
+
+/// The document with the end of line that Go's encoder writes.
+fn line(json: Bytes) -> Bytes {
+    // Only what others hold, too, is copied.
+    let mut line = BytesMut::from(json);
+    line.extend_from_slice(b"\n");
+    line.freeze()
 }
 
 /// Compresses with the fastest level: the network is rarely slower than the processor here.

@@ -78,7 +78,7 @@ impl OpenApi {
     /// Answers `/openapi/v2`, `/openapi/v3` and below.
     ///
     /// # Errors
-    /// 404 for group versions that are not served, 406 for forms that are not.
+    /// 500 when a document cannot be made. What there is not is answered with a bare code, as upstream does.
     pub async fn answer(
         &self,
         path: &str,
@@ -86,16 +86,21 @@ impl OpenApi {
         headers: &HeaderMap,
     ) -> Result<Response<ApiBody>, Status> {
         if path == "/openapi/v2" {
-            let document = Document::V2(negotiate(header(headers, ACCEPT), "v2")?);
-            return self.document(document, headers, None).await;
+            return match negotiate(header(headers, ACCEPT), "v2") {
+                Some(form) => self.document(Document::V2(form), headers, None).await,
+                None => Ok(bare(StatusCode::NOT_ACCEPTABLE)),
+            };
         }
         let rest = path.trim_start_matches("/openapi/v3").trim_matches('/');
         if rest.is_empty() {
             return Ok(self.index_answer(headers));
         }
         let part = Part::all().into_iter().find(|part| part.path() == rest);
-        let part = part.ok_or_else(Status::no_such_resource)?;
-        let document = Document::V3(part, negotiate(header(headers, ACCEPT), "v3")?);
+        let Some(part) = part else { return Ok(bare(StatusCode::NOT_FOUND)) };
+        let Some(form) = negotiate(header(headers, ACCEPT), "v3") else {
+            return Ok(bare(StatusCode::NOT_ACCEPTABLE));
+        };
+        let document = Document::V3(part, form);
         let hash = self.hash_of(rest);
         match query.get("hash") {
             Some(asked) if asked != hash => {
@@ -224,9 +229,17 @@ fn decompress(compressed: &[u8]) -> Result<Vec<u8>, Status> {
     Ok(bytes)
 }
 
+/// An answer without a body, about something that there is not.
+fn bare(code: StatusCode) -> Response<ApiBody> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = code;
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
 /// The form that the client likes best; `version` is that of the specification.
-fn negotiate(accept: Option<&str>, version: &str) -> Result<Form, Status> {
-    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Ok(Form::Json) };
+fn negotiate(accept: Option<&str>, version: &str) -> Option<Form> {
+    let Some(accept) = accept.filter(|accept| !accept.is_empty()) else { return Some(Form::Json) };
     let protobuf = ["@", "."].map(|at| format!("com.github.proto-openapi.spec.{version}{at}v1.0+protobuf"));
     let form = |range: &crate::http::MediaRange| {
         if range.covers("application", "json") {
@@ -235,8 +248,7 @@ fn negotiate(accept: Option<&str>, version: &str) -> Result<Form, Status> {
             (range.kind == "application" && protobuf.contains(&range.subtype)).then_some(Form::Protobuf)
         }
     };
-    let refusal = || Status::not_acceptable(&["application/json", &format!("application/{}", protobuf[0])]);
-    parse_accept(accept).iter().find_map(form).ok_or_else(refusal)
+    parse_accept(accept).iter().find_map(form)
 }
 
 #[cfg(test)]

@@ -58,9 +58,11 @@ use serde_json::Value;
 use store::{Cache, ListOptions, Store};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use body::{Body, Expected, read as read_body};
 pub use handle::{Column, ResourceHandle, Storage};
 pub(crate) use keys::prefix;
 pub use meta::Meta;
+pub(crate) use options::WriteOptions;
 pub use seam::{Answer, AnswerBody, ApiRequest};
 pub use strategy::Strategy;
 
@@ -110,7 +112,8 @@ pub struct Registry {
     config: crate::Config,
     /// By plural name; the few entries of one name differ in group and version.
     handles: RwLock<HashMap<String, Vec<Arc<ResourceHandle>>>>,
-    plugins: Vec<Box<dyn admission::Plugin>>,
+    plugins: admission::Plugins,
+    metrics: machinery::metrics::Registry,
     allocators: allocator::Allocators,
     token: CancellationToken,
 }
@@ -127,12 +130,14 @@ impl Registry {
         token: CancellationToken,
     ) -> Result<Arc<Registry>, StartError> {
         let allocators = allocator::Allocators::new(config).map_err(StartError::Config)?;
+        let metrics = machinery::metrics::Registry::default();
         let registry = Arc::new(Registry {
             store,
             authorizer,
             config: config.clone(),
             handles: RwLock::default(),
-            plugins: admission::plugins(),
+            plugins: admission::Plugins::new(&metrics),
+            metrics,
             allocators,
             token,
         });
@@ -216,6 +221,11 @@ impl Registry {
         self.handles.read().get(plural)?.iter().find(|h| h.group == group).cloned()
     }
 
+    /// Whether any resource of a group is served.
+    pub fn serves_group(&self, group: &str) -> bool {
+        self.handles.read().values().flatten().any(|handle| handle.group == group)
+    }
+
     /// Answers one request.
     ///
     /// # Errors
@@ -252,6 +262,11 @@ impl Registry {
     /// The configuration the server was started with.
     pub fn config(&self) -> &crate::Config {
         &self.config
+    }
+
+    /// Where parts of the program report what the page of metrics shows.
+    pub fn metrics(&self) -> &machinery::metrics::Registry {
+        &self.metrics
     }
 
     /// Cluster IPs and node ports.
