@@ -134,7 +134,11 @@ impl Target {
     }
 
     /// Counts the events of one watch until the end is announced.
-    async fn watch(self: Arc<Self>, counts: Arc<Counts>, mut end: watch::Receiver<bool>) -> Result<(), Failure> {
+    async fn watch(
+        self: Arc<Self>,
+        counts: Arc<Counts>,
+        mut end: watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
         let mut sender = self.connect().await?;
         let request = self.request(Method::GET, "?watch=1&resourceVersion=0", String::new())?;
         let mut body: Incoming = sender.send_request(request).await?.into_body();
@@ -195,7 +199,9 @@ fn tls(ca_file: &str) -> Result<TlsConnector, Failure> {
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [url, ca_file, token, namespace, numbers @ ..] = arguments.as_slice() else {
-        return Err("usage: watchers URL CA-FILE TOKEN NAMESPACE [WATCHERS [UPDATES-PER-SECOND [SECONDS]]]".into());
+        return Err(
+            "usage: watchers URL CA-FILE TOKEN NAMESPACE [WATCHERS [UPDATES-PER-SECOND [SECONDS]]]".into()
+        );
     };
     let number = |at: usize, default: u64| numbers.get(at).map_or(Ok(default), |text| text.parse::<u64>());
     let (watchers, rate, seconds) = (number(0, 1_000)?, number(1, 500)?, number(2, 10)?);

@@ -2,8 +2,8 @@
 
 mod admission;
 mod allocation;
-mod binding;
 mod applying;
+mod binding;
 mod deletion;
 mod evictions;
 mod golden;

@@ -54,11 +54,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
     }
 

@@ -137,7 +137,7 @@ async fn applies_are_refused_in_upstreams_words() {
             "[1]",
             "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go value of type map[string]interface {}",
         ),
-        ("{", "error encoding patch: yaml: line "),
+        ("{", "error decoding patch: error converting YAML to JSON: yaml: "),
         ("", "invalid object type: /, Kind="),
     ] {
         let (code, answer) = h.raw("PATCH", &target, ask.clone(), Bytes::from(body)).await;
