@@ -77,13 +77,22 @@ async fn scales_are_refused_in_the_words_of_their_kind() {
     }
     let made = h.must(201, "POST", DEPLOYMENTS, deployment("d")).await;
     let path = format!("{DEPLOYMENTS}/d/scale");
+    let uid = made["metadata"]["uid"].as_str().unwrap_or_default();
+    let failed = format!("Precondition failed: UID in precondition: x, UID in object meta: {uid}");
+    // Of a replacement the store has the precondition, of a patch only what makes the scale.
     let refused = h.must(409, "PUT", &path, json!({"metadata": {"name": "d", "uid": "x"}})).await;
     assert_eq!(
         refused["message"],
         format!(
-            "Operation cannot be fulfilled on deployments/scale.apps \"d\": Precondition failed: UID in precondition: x, UID in object meta: {}",
-            made["metadata"]["uid"].as_str().unwrap_or_default()
+            "Operation cannot be fulfilled on deployments.apps \"d\": StorageError: invalid object, Code: 4, \
+             Key: /registry/deployments/default/d, ResourceVersion: 0, AdditionalErrorMsg: {failed}"
         )
+    );
+    let (code, refused) = h.patch("merge-patch+json", &path, json!({"metadata": {"uid": "x"}})).await;
+    assert_eq!(code, 409);
+    assert_eq!(
+        refused["message"],
+        format!("Operation cannot be fulfilled on deployments/scale.apps \"d\": {failed}")
     );
     let refused =
         h.must(422, "PUT", &path, json!({"metadata": {"name": "d"}, "spec": {"replicas": -1}})).await;
