@@ -1,6 +1,7 @@
 //! Ownership and apply without requests, on real kinds.
 
 mod cases;
+mod handover;
 mod laws;
 
 use std::sync::LazyLock;
