@@ -1,6 +1,7 @@
 //! What is special about a kind. Everything kinds share is written once, in the engine.
 
 use machinery::field::Errors;
+use machinery::meta;
 use machinery::status::Status;
 use serde_json::Value;
 
@@ -67,9 +68,16 @@ pub trait Strategy: Send + Sync + 'static {
         Errors::new()
     }
 
-    /// All reasons why an update is refused (immutable fields). The engine runs [`Strategy::validate`] as well.
+    /// All reasons why an update is refused (immutable fields). [`Strategy::validate`] is run as well.
     fn validate_update(&self, _object: &Value, _old: &Value) -> Errors {
         Errors::new()
+    }
+
+    /// What [`Strategy::validate`] and [`Strategy::validate_update`] say of an update, in upstream's order.
+    fn validate_changed(&self, object: &Value, old: &Value) -> Errors {
+        let mut errors = self.validate(object);
+        errors.extend(self.validate_update(object, old));
+        errors
     }
 
     /// All reasons why a write to `/status` is refused. [`Strategy::validate`] is not run.
@@ -92,6 +100,11 @@ pub trait Strategy: Send + Sync + 'static {
         _old: Option<&Value>,
     ) -> Result<(), Status> {
         Ok(())
+    }
+
+    /// Reasons why a write to `/status` is refused that lie outside the object; told before all others.
+    fn admit_status(&self, _context: &AdmissionContext<'_>, _object: &Value, _old: &Value) -> Errors {
+        Errors::new()
     }
 
     /// Gives back what [`Strategy::admit`] allocated for `gone` and `kept` does not have: after an object has left the store or
@@ -204,6 +217,24 @@ pub struct Generic {
     pub returns_deleted: bool,
     /// Any name that fits into a path will do.
     pub path_names: bool,
+    /// A write to `/status` changes no labels, annotations, finalizers or owners (upstream's `ResetObjectMetaForStatus`).
+    pub status_alone: bool,
+}
+
+impl Generic {
+    /// Takes back what a write to `/status` says about metadata, where it has no say.
+    pub fn keep_metadata(&self, object: &mut Value, old: &Value) {
+        if self.status_alone {
+            keep_metadata(object, old);
+        }
+    }
+}
+
+/// Takes back what a write to a subresource says about metadata (upstream's `ResetObjectMetaForStatus`).
+pub fn keep_metadata(object: &mut Value, old: &Value) {
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        meta::set(object, field, old["metadata"].get(field).cloned().unwrap_or_default());
+    }
 }
 
 impl Strategy for Generic {
@@ -213,6 +244,10 @@ impl Strategy for Generic {
         } else {
             machinery::names::dns1123_subdomain(name)
         }
+    }
+
+    fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
+        self.keep_metadata(object, old);
     }
 
     fn prefix_errors(&self, prefix: &str) -> Vec<String> {

@@ -218,7 +218,11 @@ impl Call<'_> {
         old: &Value,
         warnings: &mut Vec<String>,
     ) -> Result<(), Status> {
-        let mut errors = metadata::validate(&self.handle, object);
+        let mut errors = match self.request.info.subresource.as_str() {
+            "status" => self.strategy().admit_status(context, object, old),
+            _ => Vec::new(),
+        };
+        errors.extend(metadata::validate(&self.handle, object));
         errors.extend(metadata::validate_update(object, old));
         errors.extend(self.validate_changed(object, old));
         if !errors.is_empty() {
@@ -259,11 +263,7 @@ impl Call<'_> {
     fn validate_changed(&self, object: &Value, old: &Value) -> machinery::field::Errors {
         let strategy = self.strategy();
         match self.request.info.subresource.as_str() {
-            "" | "scale" => {
-                let mut errors = strategy.validate(object);
-                errors.extend(strategy.validate_update(object, old));
-                errors
-            }
+            "" | "scale" => strategy.validate_changed(object, old),
             "status" => strategy.validate_status_update(object, old),
             other => strategy.validate_subresource_update(other, object, old),
         }
@@ -394,11 +394,9 @@ fn copy(object: &mut Value, old: &Value, key: &str) {
     }
 }
 
-/// The present object with the wanted metadata, except owners.
+/// The present object with the wanted metadata.
 fn with_metadata_of(old: &Value, object: &Value) -> Value {
     let mut result = old.clone();
     copy(&mut result, object, "metadata");
-    let owners = old.pointer("/metadata/ownerReferences").cloned().unwrap_or_default();
-    meta::set(&mut result, "ownerReferences", owners);
     result
 }

@@ -3,18 +3,26 @@
 
 use super::set::Set;
 
+const METADATA: &[&[&str]] = &[&["metadata"]];
+
 /// What `/status` leaves alone besides `spec`, by resource.
 const STATUS: &[(&str, &[&[&str]])] = &[
     ("pods", &[&["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]),
     ("deployments", &[&["metadata", "labels"]]),
     ("certificatesigningrequests", &[&["status", "conditions"]]),
-    ("compositepodgroups", &[&["metadata"]]),
-    ("customresourcedefinitions", &[&["metadata"]]),
-    ("flowschemas", &[&["metadata"]]),
-    ("podgroups", &[&["metadata"]]),
-    ("prioritylevelconfigurations", &[&["metadata"]]),
-    ("storageversionmigrations", &[&["metadata"]]),
-    ("volumeattachments", &[&["metadata"]]),
+    ("compositepodgroups", METADATA),
+    ("customresourcedefinitions", METADATA),
+    ("devicetaintrules", METADATA),
+    ("flowschemas", METADATA),
+    ("podgroups", METADATA),
+    ("prioritylevelconfigurations", METADATA),
+    ("resourceclaims", METADATA),
+    ("resourcepoolstatusrequests", METADATA),
+    ("servicecidrs", METADATA),
+    ("storageversionmigrations", METADATA),
+    ("storageversions", METADATA),
+    ("validatingadmissionpolicies", METADATA),
+    ("volumeattachments", METADATA),
 ];
 
 /// The fields that writes to the resource or its subresource leave alone.

@@ -66,7 +66,8 @@ fn is_mapped(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
 }
 
-fn lenient_range(text: &str) -> Option<Range> {
+/// Reads a range that may be written in ways that are no longer permitted.
+pub(super) fn lenient_range(text: &str) -> Option<Range> {
     let (address, bits) = text.split_once('/')?;
     let address = lenient(address)?;
     let bits = bits.bytes().all(|byte| byte.is_ascii_digit()).then(|| bits.parse().ok())??;
@@ -148,7 +149,7 @@ pub(super) fn interface(text: &str, path: &Path) -> Option<FieldError> {
 }
 
 fn not_canonical(text: &str, canonical: &str, path: &Path) -> Option<FieldError> {
-    let detail = format!("must be in canonical form ({})", machinery::text::go_quote(canonical));
+    let detail = format!("must be in canonical form ({})", go_quote(canonical));
     (text != canonical).then(|| FieldError::invalid(path, text, detail))
 }
 

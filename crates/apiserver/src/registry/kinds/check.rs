@@ -5,7 +5,7 @@ use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::{Map, Value};
 
-use super::value::{has, int, list, map, text};
+use super::value::{int, list, map, text};
 
 pub(super) const MAX_INT32: i64 = i32::MAX as i64;
 
@@ -96,20 +96,6 @@ pub(super) fn values_of_operator(operator: &str, values: &[Value], path: &Path) 
         }
         _ => Errors::new(),
     }
-}
-
-/// A workload's selector, and that its template matches. `kind` is what upstream calls the workload.
-pub(super) fn selector_and_template(spec: &Value, kind: &str, path: &Path) -> Errors {
-    let at = path.child("selector");
-    let mut errors = Errors::new();
-    if has(spec, "selector") {
-        errors.extend(selector(&spec["selector"], &at));
-        errors.extend(not_empty_selector(spec, kind, path));
-    } else {
-        errors.push(FieldError::required(&at, ""));
-    }
-    errors.extend(template_matches(spec, path));
-    errors
 }
 
 /// A workload does not choose all pods.
@@ -207,6 +193,12 @@ pub(super) fn int_or_percent(value: &Value, path: &Path) -> Errors {
         }
         _ => Errors::new(),
     }
+}
+
+/// The number of a count or of a percentage; what is neither counts as 0.
+pub(super) fn number_of(value: &Value) -> i64 {
+    let text = value.as_str().map(|text| text.strip_suffix('%').unwrap_or(text));
+    text.map_or_else(|| value.as_i64(), |text| text.parse().ok()).unwrap_or_default()
 }
 
 /// A percentage of at most 100.

@@ -90,26 +90,48 @@ fn generic(group: &str, plural: &str) -> Generic {
         create_on_update: matches!(
             (group, plural),
             ("", "endpoints" | "events" | "limitranges")
-                | ("coordination.k8s.io", "leases")
-                | ("rbac.authorization.k8s.io", _)
+                | ("coordination.k8s.io" | "rbac.authorization.k8s.io", _)
+                | ("node.k8s.io", "runtimeclasses")
         ),
-        returns_deleted: matches!(
-            (group, plural),
-            ("storage.k8s.io", _)
-                | (
-                    "",
-                    "persistentvolumes"
-                        | "persistentvolumeclaims"
-                        | "podtemplates"
-                        | "resourcequotas"
-                        | "serviceaccounts"
-                )
-        ),
+        returns_deleted: returns_deleted(group, plural),
         path_names: matches!(group, "rbac.authorization.k8s.io" | "apiregistration.k8s.io")
             || matches!(
                 (group, plural),
                 ("certificates.k8s.io", "certificatesigningrequests" | "clustertrustbundles")
             ),
+        status_alone: matches!(
+            plural,
+            "compositepodgroups"
+                | "devicetaintrules"
+                | "flowschemas"
+                | "podcertificaterequests"
+                | "podgroups"
+                | "prioritylevelconfigurations"
+                | "resourceclaims"
+                | "resourcepoolstatusrequests"
+                | "servicecidrs"
+                | "storageversionmigrations"
+                | "storageversions"
+                | "validatingadmissionpolicies"
+                | "volumeattachments"
+        ),
+    }
+}
+
+/// Kinds whose deletion answers with what was deleted.
+fn returns_deleted(group: &str, plural: &str) -> bool {
+    match group {
+        "storage.k8s.io" => plural != "csistoragecapacities",
+        "resource.k8s.io" => true,
+        "" => matches!(
+            plural,
+            "persistentvolumeclaims"
+                | "persistentvolumes"
+                | "podtemplates"
+                | "resourcequotas"
+                | "serviceaccounts"
+        ),
+        _ => false,
     }
 }
 
@@ -117,16 +139,15 @@ fn generic(group: &str, plural: &str) -> Generic {
 fn counts_generations(group: &str, plural: &str) -> bool {
     match group {
         "apps" => plural != "controllerrevisions",
-        "autoscaling" => true,
         "" => matches!(plural, "replicationcontrollers" | "podtemplates"),
         "batch"
         | "admissionregistration.k8s.io"
         | "apiextensions.k8s.io"
         | "flowcontrol.apiserver.k8s.io"
         | "policy"
-        | "networking.k8s.io"
-        | "discovery.k8s.io"
-        | "resource.k8s.io" => plural != "ipaddresses",
+        | "discovery.k8s.io" => true,
+        "networking.k8s.io" => !matches!(plural, "ipaddresses" | "servicecidrs"),
+        "resource.k8s.io" => matches!(plural, "deviceclasses" | "devicetaintrules" | "resourceslices"),
         "scheduling.k8s.io" | "lifecycle.k8s.io" => true,
         "storage.k8s.io" => plural == "csidrivers",
         _ => false,
@@ -141,8 +162,13 @@ fn must_name_version(group: &str, plural: &str) -> bool {
         | "apiregistration.k8s.io"
         | "coordination.k8s.io"
         | "node.k8s.io"
+        | "storagemigration.k8s.io"
         | "internal.apiserver.k8s.io" => true,
-        "storage.k8s.io" => matches!(plural, "csinodes" | "csidrivers" | "volumeattachments"),
+        "certificates.k8s.io" => matches!(plural, "clustertrustbundles" | "podcertificaterequests"),
+        "resource.k8s.io" => plural == "resourcepoolstatusrequests",
+        "storage.k8s.io" => {
+            matches!(plural, "csidrivers" | "csinodes" | "csistoragecapacities" | "volumeattachments")
+        }
         "policy" => plural == "poddisruptionbudgets",
         _ => false,
     }

@@ -21,7 +21,7 @@ pub(super) struct Plain {
     pub names: Option<fn(&str) -> Vec<String>>,
     /// See [`Rules`].
     pub defaults: &'static str,
-    /// See [`Shape`]; runs before `validate`, and with what was there before also on updates.
+    /// See [`Shape`]; runs after all other checks, as upstream's declarative ones do.
     pub checks: &'static str,
     /// The same for what a write to `/status` sends.
     pub status_checks: &'static str,
@@ -39,12 +39,16 @@ pub(super) struct Plain {
     pub validate: fn(&Value) -> Errors,
     /// See [`Strategy::validate_create`].
     pub validate_create: fn(&Value) -> Errors,
+    /// Whether what is wrong with a change is told before what is wrong with the object.
+    pub changes_first: bool,
     /// See [`Strategy::validate_update`]; runs after the immutable fields.
     pub validate_update: fn(&Value, &Value) -> Errors,
     /// See [`Strategy::validate_status_update`].
     pub validate_status: fn(&Value, &Value) -> Errors,
-    /// All that is wrong with a write, when that depends on how it came; before all other checks, which are left out if there
-    /// is something.
+    /// See [`Strategy::changes_generation`]; `None`: the generic answer.
+    pub regenerates: Option<fn(&Value, &Value) -> bool>,
+    /// All that is wrong with a write, to the object or its `/status`, when that depends on how it came; before all other
+    /// checks, which are left out for the object if there is something.
     pub admit: fn(&AdmissionContext<'_>, &Value, Option<&Value>) -> Errors,
     /// JSON pointers of fields that never change.
     pub immutable: &'static [&'static str],
@@ -56,6 +60,8 @@ pub(super) struct Plain {
     pub warnings: fn(&Value) -> Vec<String>,
     /// See [`Strategy::update_warnings`]; only for the object itself.
     pub update_warnings: fn(&Value, &Value) -> Vec<String>,
+    /// The same for `/status`.
+    pub status_warnings: fn(&Value, &Value) -> Vec<String>,
     /// See [`Strategy::dependents`].
     pub dependents: Dependents,
     /// Said when a deletion does not say what becomes of dependents; empty: nothing.
@@ -82,14 +88,17 @@ impl Plain {
             status: "",
             validate: |_| Errors::new(),
             validate_create: |_| Errors::new(),
+            changes_first: false,
             validate_update: |_, _| Errors::new(),
             validate_status: |_, _| Errors::new(),
+            regenerates: None,
             admit: |_, _, _| Errors::new(),
             immutable: &[],
             row: None,
             selectable: &[],
             warnings: |_| Vec::new(),
             update_warnings: |_, _| Vec::new(),
+            status_warnings: |_, _| Vec::new(),
             dependents: Dependents::Deleted,
             delete_warning: "",
             compiled: OnceLock::new(),
@@ -132,17 +141,18 @@ impl Strategy for Plain {
     }
 
     fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
+        self.generic.keep_metadata(object, old);
         (self.prepare_status)(object, old);
     }
 
     fn validate(&self, object: &Value) -> Errors {
-        let mut errors = self.shapes()[0].check(object);
-        errors.extend((self.validate)(object));
-        errors
+        (self.validate)(object)
     }
 
     fn validate_create(&self, object: &Value) -> Errors {
-        (self.validate_create)(object)
+        let mut errors = (self.validate_create)(object);
+        errors.extend(self.shapes()[0].check(object));
+        errors
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> Errors {
@@ -152,16 +162,27 @@ impl Strategy for Plain {
             .iter()
             .filter_map(|pointer| check::immutable(object, old, pointer, &path(pointer)))
             .collect();
-        errors.extend(self.shapes()[0].changes(object, old));
         errors.extend((self.validate_update)(object, old));
         errors
     }
 
+    fn validate_changed(&self, object: &Value, old: &Value) -> Errors {
+        let (mut first, mut then) = (self.validate(object), self.validate_update(object, old));
+        if self.changes_first {
+            std::mem::swap(&mut first, &mut then);
+        }
+        first.extend(then);
+        let shape = &self.shapes()[0];
+        first.extend(shape.check(object));
+        first.extend(shape.changes(object, old));
+        first
+    }
+
     fn validate_status_update(&self, object: &Value, old: &Value) -> Errors {
         let shape = &self.shapes()[1];
-        let mut errors = shape.check(object);
+        let mut errors = (self.validate_status)(object, old);
+        errors.extend(shape.check(object));
         errors.extend(shape.changes(object, old));
-        errors.extend((self.validate_status)(object, old));
         errors
     }
 
@@ -175,8 +196,19 @@ impl Strategy for Plain {
         if errors.is_empty() { Ok(()) } else { Err(context.handle.invalid(meta::name(object), errors)) }
     }
 
+    fn admit_status(&self, context: &AdmissionContext<'_>, object: &Value, old: &Value) -> Errors {
+        (self.admit)(context, object, Some(old))
+    }
+
     fn has_generation(&self) -> bool {
         self.generic.generation
+    }
+
+    fn changes_generation(&self, object: &Value, old: &Value) -> bool {
+        match self.regenerates {
+            Some(regenerates) => regenerates(object, old),
+            None => self.generic.changes_generation(object, old),
+        }
     }
 
     fn allow_unconditional_update(&self) -> bool {
@@ -217,7 +249,11 @@ impl Strategy for Plain {
     }
 
     fn update_warnings(&self, subresource: &str, object: &Value, old: &Value) -> Vec<String> {
-        if subresource.is_empty() { (self.update_warnings)(object, old) } else { Vec::new() }
+        match subresource {
+            "" => (self.update_warnings)(object, old),
+            "status" => (self.status_warnings)(object, old),
+            _ => Vec::new(),
+        }
     }
 }
 

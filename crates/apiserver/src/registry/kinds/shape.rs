@@ -36,6 +36,7 @@ enum Rule {
     Max(i64),
     MaxItems(usize),
     MaxBytes(usize),
+    MaxCharacters(usize),
     /// No two elements agree in these fields, or at all when there are none.
     Unique(Vec<&'static str>),
     /// Exactly one of these fields is there.
@@ -100,7 +101,7 @@ pub(super) fn csi_driver(name: &str, path: &Path) -> Errors {
     errors
 }
 
-fn uuid(text: &str) -> Vec<String> {
+pub(super) fn uuid(text: &str) -> Vec<String> {
     let fits = text.len() == 36
         && text.bytes().enumerate().all(|(i, byte)| match i {
             8 | 13 | 18 | 23 => byte == b'-',
@@ -118,6 +119,7 @@ impl Rule {
             "max" => Self::Max(argument.parse().ok()?),
             "items" => Self::MaxItems(argument.parse().ok()?),
             "bytes" => Self::MaxBytes(argument.parse().ok()?),
+            "characters" => Self::MaxCharacters(argument.parse().ok()?),
             "one-of" => Self::OneOf(parts()),
             "unique" => Self::Unique(parts()),
             "union" => Self::Union(parts()),
@@ -286,6 +288,9 @@ fn look(rule: &Rule, value: &Value, path: &Path) -> Errors {
         Rule::Max(max) => bound(value, path, |n| n > *max, || format!("must be less than or equal to {max}")),
         Rule::MaxBytes(max) if value.as_str().is_some_and(|text| text.len() > *max) => {
             vec![FieldError::too_long(path, *max)]
+        }
+        Rule::MaxCharacters(max) if value.as_str().is_some_and(|text| text.chars().count() > *max) => {
+            vec![FieldError::too_long_characters(path, *max)]
         }
         Rule::Unique(keys) => repeated(value, keys, path),
         Rule::Union(fields) => union(value, fields, path),

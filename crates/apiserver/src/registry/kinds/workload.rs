@@ -1,6 +1,7 @@
 //! What all workloads with a selector and a pod template share.
 
 use machinery::field::{Errors, FieldError, Path};
+use machinery::selector::LabelSelector;
 use machinery::{meta, names};
 use serde_json::Value;
 
@@ -8,7 +9,7 @@ use super::cells;
 use super::check;
 use super::pod_spec;
 use super::rules::Rules;
-use super::value::{flag, has, int, list, text};
+use super::value::{has, int, text};
 
 /// Defaults of the template's pods, and those of a rolling update when that is how pods are replaced, which the field
 /// `strategy` says.
@@ -36,14 +37,42 @@ pub(super) fn prepare(object: &mut Value) {
     }
 }
 
-/// A template whose pods run until they are stopped. `kind` is upstream's name for the workload in its sentence,
-/// `replicated` that several pods use the same volumes.
-pub(super) fn validate(spec: &Value, kind: &str, replicated: bool, path: &Path) -> Errors {
-    let template = path.child("template");
-    let mut errors = pod_spec::validate_template(&spec["template"], &template);
-    if replicated {
-        errors.extend(shared_disks(&spec["template"]["spec"], &template.child("spec").child("volumes")));
+/// The same for what changes; what was used before stays.
+pub(super) fn prepare_update(object: &mut Value, old: &Value) {
+    if let Some(pod) = object.pointer_mut("/spec/template/spec") {
+        pod_spec::drop_disabled(pod, old.pointer("/spec/template/spec"));
     }
+}
+
+/// A selector, and the template whose pods it chooses. `kind` is upstream's name for the workload in its sentence about empty
+/// selectors. When the selector cannot be used, `unusable` says so instead of what `template` finds.
+pub(super) fn controlled(
+    spec: &Value,
+    kind: &str,
+    unusable: &str,
+    template: impl FnOnce(&Path) -> Errors,
+    path: &Path,
+) -> Errors {
+    let (at, chosen) = (path.child("selector"), &spec["selector"]);
+    let mut errors = Errors::new();
+    if chosen.is_object() {
+        errors.extend(check::selector(chosen, &at));
+        errors.extend(check::not_empty_selector(spec, kind, path));
+    } else {
+        errors.push(FieldError::required(&at, ""));
+    }
+    if chosen.is_object() && LabelSelector::from_object(chosen).is_err() {
+        errors.push(FieldError::invalid(&at, chosen.clone(), unusable));
+    } else {
+        errors.extend(check::template_matches(spec, path));
+        errors.extend(template(&path.child("template")));
+    }
+    errors
+}
+
+/// A template whose pods run until they are stopped. `kind` is upstream's name for the workload in its sentence.
+pub(super) fn validate(spec: &Value, kind: &str, path: &Path) -> Errors {
+    let mut errors = pod_spec::validate_template(&spec["template"], &path.child("template"));
     errors.extend(endless(spec, kind, path));
     errors
 }
@@ -61,18 +90,6 @@ pub(super) fn endless(spec: &Value, kind: &str, path: &Path) -> Errors {
         errors.push(FieldError::forbidden(&at.child("activeDeadlineSeconds"), detail));
     }
     errors
-}
-
-fn shared_disks(pod: &Value, path: &Path) -> Errors {
-    let disks = list(pod, "volumes").iter().enumerate();
-    disks
-        .filter(|(_, volume)| has(volume, "gcePersistentDisk") && !flag(&volume["gcePersistentDisk"], "readOnly"))
-        .map(|(i, _)| {
-            let at = path.index(i).child("gcePersistentDisk").child("readOnly");
-            let detail = "must be true for replicated pods > 1; GCE PD can only be mounted on multiple machines if it is read-only";
-            FieldError::invalid(&at, false, detail)
-        })
-        .collect()
 }
 
 /// A workload's selector decides which pods are its own; it never changes.
