@@ -52,29 +52,24 @@ impl Strategy for DaemonSet {
         let none = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
         put(object, "status", none);
         workload::prepare(object);
-        meta::set_annotation(object, GENERATION, "1");
+        meta::set_annotation(object, GENERATION, &template_generation(object).to_string());
     }
 
     fn prepare_for_update(&self, object: &mut Value, old: &Value) {
-        let was: i64 = meta::annotation(old, GENERATION).and_then(|g| g.parse().ok()).unwrap_or(1);
+        workload::prepare_update(object, old);
+        let was = template_generation(old);
         let changed = object["spec"]["template"] != old["spec"]["template"];
         meta::set_annotation(object, GENERATION, &(was + i64::from(changed)).to_string());
     }
 
-    fn validate(&self, object: &Value) -> Errors {
-        let (spec, path) = (&object["spec"], Path::new("spec"));
-        let mut errors = check::selector(&spec["selector"], &path.child("selector"));
-        errors.extend(check::template_matches(spec, &path));
-        errors.extend(check::not_empty_selector(spec, "daemonset", &path));
-        errors.extend(workload::validate(spec, "DaemonSet", true, &path));
-        errors.extend(check::non_negative(spec, "minReadySeconds", &path));
-        errors.extend(strategy(&spec["updateStrategy"], &path.child("updateStrategy")));
-        errors.extend(check::non_negative(spec, "revisionHistoryLimit", &path));
-        errors
+    fn validate_create(&self, object: &Value) -> Errors {
+        validate(object)
     }
 
     fn validate_update(&self, object: &Value, old: &Value) -> Errors {
-        workload::validate_update(object, old)
+        let mut errors = workload::validate_update(object, old);
+        errors.extend(validate(object));
+        errors
     }
 
     fn validate_status_update(&self, object: &Value, old: &Value) -> Errors {
@@ -86,7 +81,8 @@ impl Strategy for DaemonSet {
     }
 
     fn update_warnings(&self, subresource: &str, object: &Value, old: &Value) -> Vec<String> {
-        if subresource.is_empty() { workload::update_warnings(object, old) } else { Vec::new() }
+        let changed = object["spec"]["template"] != old["spec"]["template"];
+        if subresource.is_empty() && changed { workload::template_warnings(object) } else { Vec::new() }
     }
 
     fn has_generation(&self) -> bool {
@@ -112,6 +108,24 @@ impl Strategy for DaemonSet {
     }
 }
 
+/// How often the template changed, as it is annotated.
+fn template_generation(object: &Value) -> i64 {
+    let annotated = meta::annotation(object, GENERATION).and_then(|generation| generation.parse().ok());
+    annotated.unwrap_or(1).max(1)
+}
+
+fn validate(object: &Value) -> Errors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut errors = check::selector(&spec["selector"], &path.child("selector"));
+    errors.extend(check::template_matches(spec, &path));
+    errors.extend(check::not_empty_selector(spec, "daemonset", &path));
+    errors.extend(workload::validate(spec, "DaemonSet", &path));
+    errors.extend(check::non_negative(spec, "minReadySeconds", &path));
+    errors.extend(strategy(&spec["updateStrategy"], &path.child("updateStrategy")));
+    errors.extend(check::non_negative(spec, "revisionHistoryLimit", &path));
+    errors
+}
+
 fn strategy(strategy: &Value, path: &Path) -> Errors {
     const TYPES: [&str; 2] = ["RollingUpdate", "OnDelete"];
     match text(strategy, "type") {
@@ -126,15 +140,15 @@ fn strategy(strategy: &Value, path: &Path) -> Errors {
 
 /// Old pods go first, or new ones come first: not both, and not neither.
 fn rolling_update(rolling: &Value, path: &Path) -> Errors {
+    const FIELDS: [&str; 2] = ["maxUnavailable", "maxSurge"];
     let mut errors = Errors::new();
-    let some = |field: &str| {
-        let value = &rolling[field];
-        !value.is_null() && *value != 0 && *value != "0%"
-    };
-    for field in ["maxUnavailable", "maxSurge"] {
+    for field in FIELDS {
         errors.extend(check::int_or_percent(&rolling[field], &path.child(field)));
+    }
+    for field in FIELDS {
         errors.extend(check::not_more_than_all(&rolling[field], &path.child(field)));
     }
+    let some = |field: &str| check::number_of(&rolling[field]) != 0;
     match (some("maxUnavailable"), some("maxSurge")) {
         (true, true) => {
             let detail = "may not be set when maxUnavailable is non-zero";

@@ -12,6 +12,7 @@ use super::super::plain::Plain;
 use super::super::rules::Rules;
 use super::super::value::{has, int, text};
 use super::super::workload::{self, Counts};
+use super::UNUSABLE;
 use crate::registry::strategy::Generic;
 
 static ROLLING: LazyLock<Rules> = LazyLock::new(|| {
@@ -44,23 +45,35 @@ pub(super) fn plain(generic: Generic) -> Plain {
         "#,
         complete: |object| workload::default(object, "strategy", &ROLLING),
         prepare: workload::prepare,
+        prepare_update: workload::prepare_update,
         status: "{}",
         validate,
         validate_update: workload::validate_update,
+        prepare_status: |object, old| {
+            let labels = old["metadata"].get("labels").cloned().unwrap_or_default();
+            meta::set(object, "labels", labels);
+        },
         validate_status: |object, old| COUNTS.validate(object, old),
+        regenerates: Some(regenerates),
         row: Some(row),
         warnings: workload::warnings,
-        update_warnings: workload::update_warnings,
+        update_warnings: |object, old| {
+            if regenerates(object, old) { workload::template_warnings(object) } else { Vec::new() }
+        },
         ..Plain::new(generic)
     }
+}
+
+/// What is annotated to a Deployment is annotated to its ReplicaSets.
+fn regenerates(object: &Value, old: &Value) -> bool {
+    object["spec"] != old["spec"] || meta::annotations(object) != meta::annotations(old)
 }
 
 fn validate(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let mut errors: Errors = check::non_negative(spec, "replicas", &path).into_iter().collect();
-    errors.extend(check::selector_and_template(spec, "deployment", &path));
-    let replicated = int(spec, "replicas").unwrap_or_default() > 1;
-    errors.extend(workload::validate(spec, "ReplicaSet", replicated, &path));
+    let template = |_: &Path| workload::validate(spec, "ReplicaSet", &path);
+    errors.extend(workload::controlled(spec, "deployment", UNUSABLE, template, &path));
     errors.extend(strategy(&spec["strategy"], &path.child("strategy")));
     errors.extend(check::non_negative(spec, "minReadySeconds", &path));
     errors.extend(check::non_negative(spec, "revisionHistoryLimit", &path));
@@ -101,8 +114,7 @@ fn rolling_update(rolling: &Value, path: &Path) -> Errors {
     let at = path.child("maxUnavailable");
     let mut errors = check::int_or_percent(unavailable, &at);
     errors.extend(check::int_or_percent(surge, &path.child("maxSurge")));
-    let zero = |value: &Value| *value == 0 || *value == "0%";
-    if zero(unavailable) && zero(surge) {
+    if check::number_of(unavailable) == 0 && check::number_of(surge) == 0 {
         errors.push(FieldError::invalid(&at, unavailable.clone(), "may not be 0 when `maxSurge` is 0"));
     }
     errors.extend(check::not_more_than_all(unavailable, &at));

@@ -14,15 +14,19 @@ use serde_json::{Value, json};
 use super::cells::{age, count};
 use super::check;
 use super::plain::Plain;
-use super::value::{has, text};
+use super::value::text;
 use crate::registry::strategy::Generic;
+
+/// What is said of a selector that is malformed, beside what is wrong with it.
+const UNUSABLE: &str = "invalid label selector";
 
 /// The strategy of a resource of the group; DaemonSets have one of their own.
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     Some(match plural {
         "controllerrevisions" => Plain {
             immutable: &["/data"],
-            validate: validate_revision,
+            validate: |object| check::non_negative(object, "revision", &Path::root()).into_iter().collect(),
+            validate_create: revision_data,
             row: Some(revision_row),
             ..Plain::new(generic)
         },
@@ -33,13 +37,13 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     })
 }
 
-fn validate_revision(object: &Value) -> Errors {
-    let mut errors = Errors::new();
-    if !has(object, "data") {
-        errors.push(FieldError::required(&Path::new("data"), "data is mandatory"));
-    }
-    errors.extend(check::non_negative(object, "revision", &Path::root()));
-    errors
+fn revision_data(object: &Value) -> Errors {
+    let why = match object.get("data") {
+        None | Some(Value::Null) => "data is mandatory",
+        Some(Value::Object(_)) => return Errors::new(),
+        Some(_) => "data must be a valid JSON object",
+    };
+    vec![FieldError::required(&Path::new("data"), why)]
 }
 
 fn revision_row(object: &Value, now: i64) -> Vec<Value> {

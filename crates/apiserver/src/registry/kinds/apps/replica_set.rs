@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::super::cells::selector;
 use super::super::check;
 use super::super::plain::Plain;
-use super::super::value::int;
 use super::super::workload::{self, Counts};
+use super::UNUSABLE;
 use crate::registry::strategy::Generic;
 
 const COUNTS: Counts = Counts {
@@ -28,6 +28,7 @@ pub(super) fn plain(generic: Generic) -> Plain {
         defaults: "spec.replicas = 1",
         complete: |object| object.get_mut("spec").map_or((), workload::default_pods),
         prepare: workload::prepare,
+        prepare_update: workload::prepare_update,
         status: r#"{"replicas":0}"#,
         validate,
         validate_update: workload::validate_update,
@@ -44,8 +45,7 @@ fn validate(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let mut errors: Errors = check::non_negative(spec, "replicas", &path).into_iter().collect();
     errors.extend(check::non_negative(spec, "minReadySeconds", &path));
-    errors.extend(check::selector_and_template(spec, "deployment", &path));
-    let replicated = int(spec, "replicas").unwrap_or_default() > 1;
-    errors.extend(workload::validate(spec, "ReplicaSet", replicated, &path));
+    let template = |_: &Path| workload::validate(spec, "ReplicaSet", &path);
+    errors.extend(workload::controlled(spec, "deployment", UNUSABLE, template, &path));
     errors
 }

@@ -27,44 +27,15 @@ pub(super) fn plain(generic: Generic) -> Plain {
             spec.jobTemplate.spec.podFailurePolicy.rules[].onPodConditions[].status = "True"
         "#,
         complete: defaults,
-        validate,
+        prepare: |object| prepare(object, None),
+        prepare_update: |object, old| prepare(object, Some(old)),
         validate_create,
-        validate_update,
+        validate_update: |object, old| validate(object, Some(old)),
         row: Some(row),
         warnings,
         update_warnings,
         ..Plain::new(generic)
     }
-}
-
-/// What of a job works but is likely a mistake.
-fn warnings(object: &Value) -> Vec<String> {
-    let mut warnings = workload::name_warnings(object);
-    warnings.extend(template_warnings(object));
-    warnings.extend(zone_warning(object));
-    warnings
-}
-
-fn update_warnings(object: &Value, old: &Value) -> Vec<String> {
-    let same = meta::generation(object) == meta::generation(old);
-    let mut warnings = if same { Vec::new() } else { template_warnings(object) };
-    warnings.extend(zone_warning(object));
-    warnings
-}
-
-fn template_warnings(object: &Value) -> Vec<String> {
-    let path = Path::new("spec").child("jobTemplate").child("spec");
-    job::spec_warnings(&object["spec"]["jobTemplate"]["spec"], &path)
-}
-
-/// Time zones have a field of their own. The path in the warning is upstream's.
-fn zone_warning(object: &Value) -> Option<String> {
-    let zoned = text(&object["spec"], "schedule").contains("TZ");
-    zoned.then(|| {
-        "CRON_TZ or TZ used in spec.spec.schedule is not officially supported, see \
-         https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
-            .to_owned()
-    })
 }
 
 fn defaults(object: &mut Value) {
@@ -73,21 +44,48 @@ fn defaults(object: &mut Value) {
     }
 }
 
-fn validate(object: &Value) -> Errors {
-    let (spec, path) = (&object["spec"], Path::new("spec"));
-    let mut errors = Errors::new();
-    let (when, at) = (text(spec, "schedule"), path.child("schedule"));
-    if when.is_empty() {
-        errors.push(FieldError::required(&at, ""));
-    } else if let Err(why) = schedule::check(when) {
-        errors.push(FieldError::invalid(&at, when, why));
+/// Drops from the template what is not switched on.
+fn prepare(object: &mut Value, old: Option<&Value>) {
+    const POD: &str = "/spec/jobTemplate/spec/template/spec";
+    if let Some(pod) = object.pointer_mut(POD) {
+        pod_spec::drop_disabled(pod, old.and_then(|old| old.pointer(POD)));
     }
+}
+
+/// All that is wrong with a CronJob that replaces `old`, or with a new one.
+fn validate(object: &Value, old: Option<&Value>) -> Errors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let before = old.map(|old| &old["spec"]);
+    let mut errors = when(spec, before, &path.child("schedule"));
     errors.extend(check::non_negative(spec, "startingDeadlineSeconds", &path));
+    if before.is_none_or(|before| before.get("timeZone") != spec.get("timeZone")) {
+        errors.extend(time_zone(spec, &path.child("timeZone")));
+    }
     errors.extend(check::one_of(spec, "concurrencyPolicy", &POLICIES, &path));
     errors.extend(template(&spec["jobTemplate"]["spec"], &path.child("jobTemplate").child("spec")));
     for field in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         errors.extend(check::non_negative(spec, field, &path));
     }
+    errors
+}
+
+fn when(spec: &Value, before: Option<&Value>, path: &Path) -> Errors {
+    let when = text(spec, "schedule");
+    if when.is_empty() {
+        return vec![FieldError::required(path, "")];
+    }
+    let mut errors = Errors::new();
+    if let Err(why) = schedule::check(when) {
+        errors.push(FieldError::invalid(path, when, why));
+    }
+    // A schedule does not say its time zone, unless it always did.
+    let allowed = before.is_some_and(|before| text(before, "schedule").contains("TZ"));
+    let detail = match when.contains("TZ") {
+        true if !allowed => "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
+        true if has(spec, "timeZone") => "cannot use both timeZone field and TZ or CRON_TZ in schedule",
+        _ => return errors,
+    };
+    errors.push(FieldError::invalid(path, when, detail));
     errors
 }
 
@@ -104,8 +102,7 @@ fn template(spec: &Value, path: &Path) -> Errors {
 }
 
 fn validate_create(object: &Value) -> Errors {
-    let mut errors = zone_in_schedule(object, false);
-    errors.extend(time_zone(object));
+    let mut errors = validate(object, None);
     let name = meta::name(object);
     if name.len() > NAME_MAX {
         let path = Path::new("metadata").child("name");
@@ -114,44 +111,46 @@ fn validate_create(object: &Value) -> Errors {
     errors
 }
 
-fn validate_update(object: &Value, old: &Value) -> Errors {
-    let mut errors = zone_in_schedule(object, text(&old["spec"], "schedule").contains("TZ"));
-    if object["spec"].get("timeZone") != old["spec"].get("timeZone") {
-        errors.extend(time_zone(object));
-    }
-    errors
-}
-
-/// A schedule does not say its time zone, unless it always did.
-fn zone_in_schedule(object: &Value, allowed: bool) -> Errors {
-    let spec = &object["spec"];
-    let (when, path) = (text(spec, "schedule"), Path::new("spec").child("schedule"));
-    let detail = match when.contains("TZ") {
-        true if !allowed => "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
-        true if has(spec, "timeZone") => "cannot use both timeZone field and TZ or CRON_TZ in schedule",
-        _ => return Errors::new(),
-    };
-    vec![FieldError::invalid(&path, when, detail)]
-}
-
-fn time_zone(object: &Value) -> Errors {
-    let spec = &object["spec"];
+fn time_zone(spec: &Value, path: &Path) -> Errors {
     if !has(spec, "timeZone") {
         return Errors::new();
     }
-    let (zone, path) = (text(spec, "timeZone"), Path::new("spec").child("timeZone"));
+    let zone = text(spec, "timeZone");
     if zone.is_empty() {
-        return vec![FieldError::invalid(&path, zone, "timeZone must be nil or non-empty string")];
+        return vec![FieldError::invalid(path, zone, "timeZone must be nil or non-empty string")];
     }
     let mut errors = Errors::new();
     if zone.eq_ignore_ascii_case("local") {
         let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
-        errors.push(FieldError::invalid(&path, zone, detail));
+        errors.push(FieldError::invalid(path, zone, detail));
     }
-    if !schedule::is_time_zone(zone) {
-        errors.push(FieldError::invalid(&path, zone, format!("unknown time zone {zone}")));
+    // Upstream's library takes this one name for the zone of the machine.
+    if zone != "Local" && !schedule::is_time_zone(zone) {
+        errors.push(FieldError::invalid(path, zone, format!("unknown time zone {zone}")));
     }
     errors
+}
+
+fn warnings(object: &Value) -> Vec<String> {
+    let mut warnings = workload::name_warnings(object);
+    warnings.extend(template_warnings(object));
+    warnings
+}
+
+fn template_warnings(object: &Value) -> Vec<String> {
+    let path = Path::new("spec").child("jobTemplate").child("spec");
+    job::spec_warnings(&object["spec"]["jobTemplate"]["spec"], &path)
+}
+
+fn update_warnings(object: &Value, old: &Value) -> Vec<String> {
+    let changed = object["spec"] != old["spec"];
+    let mut warnings = if changed { template_warnings(object) } else { Vec::new() };
+    if text(&object["spec"], "schedule").contains("TZ") {
+        let what = "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead";
+        let more = "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/";
+        warnings.push(format!("{what}, see {more} for more details"));
+    }
+    warnings
 }
 
 fn row(object: &Value, now: i64) -> Vec<Value> {

@@ -9,7 +9,7 @@ use super::super::plain::Plain;
 use super::super::pod_spec;
 use super::super::value::{below, fill, flag, has, int, is_condition_true, map, put, text};
 use super::super::workload;
-use super::job_rules;
+use super::{job_rules, job_status, job_update};
 use crate::registry::strategy::{Dependents, Generic};
 
 const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them \
@@ -32,10 +32,14 @@ pub(super) fn plain(generic: Generic) -> Plain {
             spec.podFailurePolicy.rules[].onPodConditions[].status = "True"
         "#,
         complete: defaults,
-        prepare: own_selector,
+        prepare: |job| {
+            own_selector(job);
+            workload::prepare(job);
+        },
+        prepare_update: workload::prepare_update,
         validate: job_rules::validate,
-        validate_update: job_rules::validate_update,
-        validate_status: job_rules::validate_status,
+        validate_update: job_update::validate,
+        validate_status: job_status::validate,
         row: Some(row),
         selectable: &["status.successful"],
         dependents: Dependents::Orphaned,

@@ -12,6 +12,8 @@ use super::super::value::{has, int, list, text};
 const ACTIONS: [&str; 4] = ["Count", "FailIndex", "FailJob", "Ignore"];
 const RULES_MAX: usize = 20;
 const CODES_MAX: usize = 255;
+const PATTERNS_MAX: usize = 20;
+const INDEXES_MAX: usize = 64 * 1024;
 
 pub(super) fn validate(spec: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
@@ -34,38 +36,54 @@ pub(super) fn validate(spec: &Value, path: &Path) -> Errors {
 
 fn failure_rule(spec: &Value, rule: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
-    let (action, at) = (text(rule, "action"), path.child("action"));
-    if action.is_empty() {
-        let detail = r#"valid values: ["Count" "FailIndex" "FailJob" "Ignore"]"#;
-        errors.push(FieldError::required(&at, detail));
-    } else if action == "FailIndex" && !has(spec, "backoffLimitPerIndex") {
-        errors.push(FieldError::invalid(&at, action, "requires the backoffLimitPerIndex to be set"));
-    } else if !ACTIONS.contains(&action) {
-        errors.push(FieldError::not_supported(&at, action, &ACTIONS));
+    let action = text(rule, "action");
+    if action == "FailIndex" && !has(spec, "backoffLimitPerIndex") {
+        let detail = "requires the backoffLimitPerIndex to be set";
+        errors.push(FieldError::invalid(&path.child("action"), action, detail));
     }
+    errors.extend(choice(rule, "action", &ACTIONS, path));
     let codes = &rule["onExitCodes"];
     if codes.is_object() {
         errors.extend(exit_codes(spec, codes, &path.child("onExitCodes")));
     }
     let conditions = list(rule, "onPodConditions");
-    for (i, pattern) in conditions.iter().enumerate() {
-        let at = path.child("onPodConditions").index(i);
-        let kind = text(pattern, "type");
-        errors.extend(check::named(&at.child("type"), kind, names::qualified_name(kind)));
-        errors.extend(check::one_of(pattern, "status", &["False", "True", "Unknown"], &at));
-    }
+    errors.extend(pod_conditions(conditions, &path.child("onPodConditions")));
     let detail = match (codes.is_object(), conditions.is_empty()) {
         (true, false) => "specifying both OnExitCodes and OnPodConditions is not supported",
         (false, true) => "specifying one of OnExitCodes and OnPodConditions is required",
         _ => return errors,
     };
-    errors.push(FieldError::invalid(path, rule.clone(), detail));
+    errors.push(FieldError::invalid(path, Value::Null, detail).without_value());
     errors
+}
+
+fn pod_conditions(patterns: &[Value], path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    if patterns.len() > PATTERNS_MAX {
+        errors.push(FieldError::too_many(path, patterns.len(), PATTERNS_MAX));
+    }
+    for (i, pattern) in patterns.iter().enumerate() {
+        let (at, kind) = (path.index(i), text(pattern, "type"));
+        errors.extend(check::named(&at.child("type"), kind, names::qualified_name(kind)));
+        errors.extend(choice(pattern, "status", &["False", "True", "Unknown"], &at));
+    }
+    errors
+}
+
+/// A required enumeration; when it is missing its values are told.
+fn choice(object: &Value, field: &str, allowed: &[&str], path: &Path) -> Option<FieldError> {
+    let told = || allowed.iter().map(|value| format!("\"{value}\"")).collect::<Vec<_>>().join(" ");
+    let error = check::one_of(object, field, allowed, path)?;
+    Some(if text(object, field).is_empty() {
+        error.with_detail(format!("valid values: [{}]", told()))
+    } else {
+        error
+    })
 }
 
 fn exit_codes(spec: &Value, codes: &Value, path: &Path) -> Errors {
     const OPERATORS: [&str; 2] = ["In", "NotIn"];
-    let mut errors: Errors = check::one_of(codes, "operator", &OPERATORS, path).into_iter().collect();
+    let mut errors: Errors = choice(codes, "operator", &OPERATORS, path).into_iter().collect();
     let pod = &spec["template"]["spec"];
     let container = text(codes, "containerName");
     let known = ["containers", "initContainers"].into_iter().flat_map(|field| list(pod, field));
@@ -123,6 +141,9 @@ fn success_rule(rule: &Value, completions: i64, path: &Path) -> Errors {
         errors.push(FieldError::required(path, detail));
     }
     let indexes = text(rule, "succeededIndexes");
+    if indexes.len() > INDEXES_MAX {
+        errors.push(FieldError::too_long(&path.child("succeededIndexes"), INDEXES_MAX));
+    }
     let total = match count_indexes(indexes, completions) {
         Ok(total) => Some(total),
         Err(why) => {
@@ -149,7 +170,7 @@ fn success_rule(rule: &Value, completions: i64, path: &Path) -> Errors {
 }
 
 /// How many indexes a text as `1,3-5` names.
-fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
+pub(super) fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
     let mut total = 0;
     let mut last: Option<i64> = None;
     for interval in text.split(',').filter(|_| !text.is_empty()) {
@@ -163,7 +184,7 @@ fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
     Ok(total)
 }
 
-fn index_interval(interval: &str, completions: i64) -> Result<(i64, i64), String> {
+pub(super) fn index_interval(interval: &str, completions: i64) -> Result<(i64, i64), String> {
     let parts: Vec<&str> = interval.split('-').collect();
     if parts.len() > 2 {
         return Err(format!(

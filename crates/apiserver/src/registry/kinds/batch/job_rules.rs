@@ -8,12 +8,17 @@ use serde_json::{Value, json};
 
 use super::super::check;
 use super::super::pod_spec;
-use super::super::value::{each, flag, has, int, is_condition_true, map, put, text};
+use super::super::value::{flag, has, int, text};
 use super::job::{NAME_LABELS, UID_LABELS};
 use super::job_policies;
 
 const MODES: [&str; 2] = ["NonIndexed", "Indexed"];
-const PARALLELISM_MAX: i64 = 100_000;
+/// Longest name of what manages a Job.
+const MANAGER_MAX: usize = 63;
+/// What may run at once, fail, or complete before narrower limits hold.
+const INDEXES_MAX: i64 = 100_000;
+/// What may run at once or fail in a Job with more completions than that.
+const INDEXES_MAX_OF_MANY: i64 = 10_000;
 
 pub(super) fn validate(job: &Value) -> Errors {
     let (spec, path) = (&job["spec"], Path::new("spec"));
@@ -94,7 +99,11 @@ pub(super) fn validate_spec(spec: &Value, path: &Path) -> Errors {
     }
     if has(spec, "managedBy") {
         let at = path.child("managedBy");
-        errors.extend(check::domain_prefixed_path(text(spec, "managedBy"), &at));
+        let manager = text(spec, "managedBy");
+        errors.extend(check::domain_prefixed_path(manager, &at));
+        if manager.len() > MANAGER_MAX {
+            errors.push(FieldError::too_long(&at, MANAGER_MAX));
+        }
     }
     errors.extend(completion_mode(spec, path));
     errors.extend(job_policies::validate(spec, path));
@@ -105,32 +114,53 @@ pub(super) fn validate_spec(spec: &Value, path: &Path) -> Errors {
 
 fn completion_mode(spec: &Value, path: &Path) -> Errors {
     let mode = text(spec, "completionMode");
-    let mut errors = Errors::new();
-    if has(spec, "completionMode") && !MODES.contains(&mode) {
-        errors.push(FieldError::not_supported(&path.child("completionMode"), mode, &MODES));
+    match mode {
+        "Indexed" => indexed(spec, path),
+        _ if mode == "NonIndexed" || !has(spec, "completionMode") => {
+            ["backoffLimitPerIndex", "maxFailedIndexes"]
+                .into_iter()
+                .filter_map(|field| {
+                    let at = path.child(field);
+                    int(spec, field)
+                        .map(|value| FieldError::invalid(&at, value, "requires indexed completion mode"))
+                })
+                .collect()
+        }
+        _ => vec![FieldError::not_supported(&path.child("completionMode"), mode, &MODES)],
     }
-    let failed = int(spec, "maxFailedIndexes");
-    let completions = int(spec, "completions");
-    if mode == "Indexed" {
-        if completions.is_none() {
-            let at = path.child("completions");
-            errors.push(FieldError::required(&at, "when completion mode is Indexed"));
+}
+
+/// How large an indexed Job may be: its status lists which indexes completed and which failed.
+fn indexed(spec: &Value, path: &Path) -> Errors {
+    let (completions, failed) = (int(spec, "completions"), int(spec, "maxFailedIndexes"));
+    let at_most = |field: &str, max: i64, when: &str| {
+        let error = |value| {
+            FieldError::invalid(
+                &path.child(field),
+                value,
+                format!("must be less than or equal to {max}{when}"),
+            )
+        };
+        int(spec, field).filter(|value| *value > max).map(error)
+    };
+    let mut errors = Errors::new();
+    if completions.is_none() {
+        errors.push(FieldError::required(&path.child("completions"), "when completion mode is Indexed"));
+    }
+    errors.extend(at_most("parallelism", INDEXES_MAX, " when completion mode is Indexed"));
+    if let Some(failed) = failed.filter(|failed| completions.is_some_and(|n| *failed > n)) {
+        let detail = "must be less than or equal to completions";
+        errors.push(FieldError::invalid(&path.child("maxFailedIndexes"), failed, detail));
+    }
+    errors.extend(at_most("maxFailedIndexes", INDEXES_MAX, ""));
+    if completions.is_some_and(|n| n > INDEXES_MAX) && has(spec, "backoffLimitPerIndex") {
+        let when = format!(" when completions are above {INDEXES_MAX} and used with backoff limit per index");
+        if failed.is_none() {
+            let detail = format!("must be specified when completions is above {INDEXES_MAX}");
+            errors.push(FieldError::required(&path.child("maxFailedIndexes"), detail));
         }
-        if let Some(parallelism) = int(spec, "parallelism").filter(|n| *n > PARALLELISM_MAX) {
-            let detail =
-                format!("must be less than or equal to {PARALLELISM_MAX} when completion mode is Indexed");
-            errors.push(FieldError::invalid(&path.child("parallelism"), parallelism, detail));
-        }
-        if let Some(failed) = failed.filter(|failed| completions.is_some_and(|n| *failed > n)) {
-            let detail = "must be less than or equal to completions";
-            errors.push(FieldError::invalid(&path.child("maxFailedIndexes"), failed, detail));
-        }
-    } else {
-        for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
-            let value = int(spec, field);
-            errors.extend(
-                value.map(|v| FieldError::invalid(&path.child(field), v, "requires indexed completion mode")),
-            );
+        for field in ["parallelism", "maxFailedIndexes"] {
+            errors.extend(at_most(field, INDEXES_MAX_OF_MANY, &when));
         }
     }
     errors
@@ -148,106 +178,4 @@ fn restart_policy(spec: &Value, path: &Path) -> Option<FieldError> {
         }
         _ => None,
     }
-}
-
-pub(super) fn validate_update(job: &Value, old: &Value) -> Errors {
-    let path = Path::new("spec");
-    let mut errors = Errors::new();
-    errors.extend(completions(job, old));
-    errors.extend(check::immutable(job, old, "/spec/selector", &path.child("selector")));
-    errors.extend(template(job, old));
-    for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-    {
-        errors.extend(check::immutable(job, old, &format!("/spec/{field}"), &path.child(field)));
-    }
-    errors
-}
-
-/// Indexed Jobs may be scaled by changing completions and parallelism together.
-fn completions(job: &Value, old: &Value) -> Option<FieldError> {
-    let path = Path::new("spec").child("completions");
-    let spec = &job["spec"];
-    if text(spec, "completionMode") != "Indexed" {
-        return check::immutable(job, old, "/spec/completions", &path);
-    }
-    let wanted = int(spec, "completions")?;
-    let detail = "can only be modified in tandem with spec.parallelism";
-    (int(&old["spec"], "completions") != Some(wanted) && int(spec, "parallelism") != Some(wanted))
-        .then(|| FieldError::invalid(&path, wanted, detail))
-}
-
-/// The template is fixed, but for where the pods of a Job that is suspended and has not started may run.
-fn template(job: &Value, old: &Value) -> Option<FieldError> {
-    let mut before = old.clone();
-    let suspended = flag(&old["spec"], "suspend") && !has(&old["status"], "startTime");
-    if suspended && let Some(template) = before.pointer_mut("/spec/template") {
-        scheduling_directives(template, &job["spec"]["template"]);
-    }
-    check::immutable(job, &before, "/spec/template", &Path::new("spec").child("template"))
-}
-
-/// Takes from `wanted` what may change.
-fn scheduling_directives(template: &mut Value, wanted: &Value) {
-    let take = |to: &mut Value, from: &Value, field: &str| match from.get(field) {
-        Some(value) => put(to, field, value.clone()),
-        None => {
-            to.as_object_mut().map(|map| map.remove(field));
-        }
-    };
-    if let Some(metadata) = template.get_mut("metadata") {
-        ["labels", "annotations"].iter().for_each(|field| take(metadata, &wanted["metadata"], field));
-    }
-    let Some(spec) = template.get_mut("spec") else { return };
-    for field in ["nodeSelector", "tolerations", "schedulingGates"] {
-        take(spec, &wanted["spec"], field);
-    }
-    for field in ["podAffinity", "podAntiAffinity"] {
-        if spec["affinity"].get(field) != wanted["spec"]["affinity"].get(field) {
-            return;
-        }
-    }
-    take(spec, &wanted["spec"], "affinity");
-    for list in ["containers", "initContainers"] {
-        let given = wanted["spec"][list].as_array().cloned().unwrap_or_default();
-        for (container, wanted) in each(spec, list).zip(&given) {
-            if container["name"] == wanted["name"] {
-                take(container, wanted, "resources");
-            }
-        }
-    }
-}
-
-pub(super) fn validate_status(job: &Value, old: &Value) -> Errors {
-    let (status, path) = (&job["status"], Path::new("status"));
-    let mut errors = Errors::new();
-    for field in ["active", "succeeded", "failed", "ready", "terminating"] {
-        errors.extend(check::non_negative(status, field, &path));
-    }
-    let conditions = path.child("conditions");
-    if is_condition_true(job, "Complete") && is_condition_true(job, "Failed") {
-        let detail = "cannot set Complete=True and Failed=true conditions";
-        errors.push(FieldError::invalid(
-            &conditions,
-            map(job, "status").map_or(Value::Null, |s| s["conditions"].clone()),
-            detail,
-        ));
-    }
-    for kind in ["Failed", "Complete", "FailureTarget", "SuccessCriteriaMet"] {
-        if is_condition_true(old, kind) && !is_condition_true(job, kind) {
-            let detail = format!("cannot disable the terminal {kind}=True condition");
-            errors.push(FieldError::invalid(&conditions, status["conditions"].clone(), detail));
-        }
-    }
-    for field in ["failed", "succeeded"] {
-        let (now, before) =
-            (int(status, field).unwrap_or_default(), int(&old["status"], field).unwrap_or_default());
-        if now < before {
-            errors.push(FieldError::invalid(
-                &path.child(field),
-                now,
-                format!("cannot decrease the {field} counter"),
-            ));
-        }
-    }
-    errors
 }

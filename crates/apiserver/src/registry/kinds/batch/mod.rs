@@ -4,6 +4,8 @@ mod cron_job;
 mod job;
 mod job_policies;
 mod job_rules;
+mod job_status;
+mod job_update;
 mod schedule;
 
 use super::plain::Plain;

@@ -26,14 +26,15 @@ const UNITS: [&str; 8] = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
 /// Checks a schedule: five fields, or a descriptor as `@daily`.
 pub(super) fn check(schedule: &str) -> Result<(), String> {
     let mut schedule = schedule;
-    for prefix in ["TZ=", "CRON_TZ="] {
-        if let Some(rest) = schedule.strip_prefix(prefix) {
-            let (zone, fields) = rest.split_once(' ').unwrap_or((rest, ""));
-            if !is_time_zone(zone) {
-                return Err(format!("provided bad location {zone}: unknown time zone {zone}"));
-            }
-            schedule = fields.trim();
+    let zoned = schedule.strip_prefix("TZ=").or_else(|| schedule.strip_prefix("CRON_TZ="));
+    if let Some(rest) = zoned {
+        let Some((zone, fields)) = rest.split_once(' ') else {
+            return Err("invalid schedule format: runtime error: slice bounds out of range [:-1]".to_owned());
+        };
+        if !matches!(zone, "" | "Local") && !is_time_zone(zone) {
+            return Err(format!("provided bad location {zone}: unknown time zone {zone}"));
         }
+        schedule = fields.trim();
     }
     if schedule.starts_with('@') {
         return descriptor(schedule);
@@ -58,7 +59,9 @@ pub(super) fn is_time_zone(name: &str) -> bool {
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b))
     });
     let database = jiff::tz::db();
-    well_formed && (name == "UTC" || database.is_definitively_empty() || database.get(name).is_ok())
+    // The database does not mind the case of names; upstream's does.
+    let known = || database.get(name).is_ok_and(|zone| zone.iana_name() == Some(name));
+    well_formed && (name == "UTC" || database.is_definitively_empty() || known())
 }
 
 fn descriptor(text: &str) -> Result<(), String> {
@@ -175,6 +178,8 @@ mod tests {
             ("@sometimes", "unrecognized descriptor: @sometimes"),
             ("@every x", "failed to parse duration @every x: time: invalid duration \"x\""),
             ("@every 5", "failed to parse duration @every 5: time: missing unit in duration \"5\""),
+            ("TZ=UTC * * * * *", ""),
+            ("TZ=UTC", "invalid schedule format: runtime error: slice bounds out of range [:-1]"),
             ("TZ=No/Where * * * * *", "provided bad location No/Where: unknown time zone No/Where"),
         ] {
             assert_eq!(check(schedule).err().unwrap_or_default(), why, "{schedule}");

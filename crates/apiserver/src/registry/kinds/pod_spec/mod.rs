@@ -28,7 +28,7 @@ pub(super) use containers::padded_image;
 pub(super) use defaults::{apply as apply_defaults, apply_pod_only as apply_pod_defaults};
 pub(super) use disabled::drop_disabled;
 pub(super) use qos::qos_class;
-pub(super) use resources::round_up;
+pub(super) use resources::{overhead_amounts, round_up};
 pub(super) use scheduling::{merge_label_keys, node_selector, tolerations};
 pub(super) use sources::of_persistent_volume;
 pub(super) use template::{metadata as validate_template_metadata, validate as validate_template};

@@ -21,11 +21,15 @@ pub(super) fn of_container(resources: &Value, claims: &[&str], path: &Path) -> E
 
 /// What a pod costs beside its containers.
 pub(super) fn overhead(spec: &Value, path: &Path) -> Errors {
-    if !has(spec, "overhead") {
+    overhead_amounts(&spec["overhead"], &path.child("overhead"))
+}
+
+/// The same where only the amounts are told.
+pub(in super::super) fn overhead_amounts(amounts: &Value, path: &Path) -> Errors {
+    if amounts.is_null() {
         return Errors::new();
     }
-    let limits = serde_json::json!({ "limits": spec["overhead"] });
-    requirements(&limits, resources::container_name, &[], &path.child("overhead"))
+    requirements(&serde_json::json!({ "limits": amounts }), resources::container_name, &[], path)
 }
 
 fn requirements(wanted: &Value, check_name: CheckName, claims: &[&str], path: &Path) -> Errors {
