@@ -6,7 +6,6 @@ use machinery::selector::LabelSelector;
 use serde_json::{Map, Value, json};
 
 use super::super::cells::{containers, labels};
-use super::super::check;
 use super::super::plain::Plain;
 use super::super::pod_spec;
 use super::super::value::{has, map, put};
@@ -18,6 +17,11 @@ pub(super) fn pod_template(generic: Generic) -> Plain {
         complete: template_defaults,
         prepare: |object| {
             object.pointer_mut("/template/spec").map_or((), |pod| pod_spec::drop_disabled(pod, None))
+        },
+        prepare_update: |object, old| {
+            if let Some(pod) = object.pointer_mut("/template/spec") {
+                pod_spec::drop_disabled(pod, old.pointer("/template/spec"));
+            }
         },
         warnings: template_warnings,
         update_warnings: |object, old| {
@@ -34,12 +38,17 @@ pub(super) fn replication_controller(generic: Generic) -> Plain {
         defaults: "spec.replicas = 1",
         complete: controller_defaults,
         prepare: workload::prepare,
+        prepare_update: workload::prepare_update,
         status: r#"{"replicas":0}"#,
+        checks: "spec struct\nspec.replicas min=0\nspec.minReadySeconds min=0",
         validate: controller,
         validate_status: |object, old| COUNTS.validate(object, old),
         row: Some(|object, now| workload::row(object, now, labels(&object["spec"], "selector"))),
         warnings: workload::warnings,
-        update_warnings: workload::update_warnings,
+        // Upstream looks at the template that is replaced.
+        update_warnings: |object, old| {
+            if object["spec"] == old["spec"] { Vec::new() } else { workload::template_warnings(old) }
+        },
         selectable: &["status.replicas"],
         dependents: Dependents::Orphaned,
         ..Plain::new(generic)
@@ -85,7 +94,7 @@ fn controller_defaults(object: &mut Value) {
 
 fn controller(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
-    let mut errors: Errors = check::non_negative(spec, "minReadySeconds", &path).into_iter().collect();
+    let mut errors = Errors::new();
     let chosen = map(spec, "selector");
     if chosen.is_none() {
         errors.push(FieldError::required(&path.child("selector"), ""));
@@ -93,7 +102,6 @@ fn controller(object: &Value) -> Errors {
     if !has(spec, "replicas") {
         errors.push(FieldError::required(&path.child("replicas"), ""));
     }
-    errors.extend(check::non_negative(spec, "replicas", &path));
     let template = &spec["template"];
     if !template.is_object() {
         errors.push(FieldError::required(&path.child("template"), ""));
@@ -105,6 +113,6 @@ fn controller(object: &Value) -> Errors {
         let labels = path.child("template").child("metadata").child("labels");
         errors.push(FieldError::invalid(&labels, shown, "`selector` does not match template `labels`"));
     }
-    errors.extend(workload::validate(spec, "ReplicationController", false, &path));
+    errors.extend(workload::validate(spec, "ReplicationController", &path));
     errors
 }

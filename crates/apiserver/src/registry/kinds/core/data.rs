@@ -2,7 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use machinery::decode::{self, Media};
 use machinery::field::{Errors, FieldError, Path};
+use machinery::patch::kind_of;
 use machinery::{meta, names};
 use serde_json::{Map, Value, json};
 
@@ -20,6 +22,7 @@ const FIXED: &str = "field is immutable when `immutable` is set";
 pub(super) fn config_map(generic: Generic) -> Plain {
     Plain {
         validate: validate_config_map,
+        changes_first: true,
         validate_update: |object, old| fixed(object, old, &["data", "binaryData"]),
         row: Some(config_map_row),
         ..Plain::new(generic)
@@ -31,6 +34,7 @@ pub(super) fn secret(generic: Generic) -> Plain {
         defaults: "type = \"Opaque\"",
         complete: string_data,
         validate: validate_secret,
+        changes_first: true,
         immutable: &["/type"],
         validate_update: |object, old| fixed(object, old, &["data"]),
         row: Some(secret_row),
@@ -92,7 +96,7 @@ fn validate_config_map(object: &Value) -> Errors {
 
 fn config_map_row(object: &Value, now: i64) -> Vec<Value> {
     let count: usize = ["data", "binaryData"].into_iter().filter_map(|f| map(object, f)).map(Map::len).sum();
-    vec![json!(meta::name(object)), json!(count.to_string()), age(object, now)]
+    vec![json!(meta::name(object)), json!(count), age(object, now)]
 }
 
 /// `stringData` is for writing only: it is merged into `data`.
@@ -137,29 +141,33 @@ fn by_type(secret: &Value, path: &Path) -> Errors {
         "kubernetes.io/basic-auth" if !has(data, "username") && !has(data, "password") => {
             missing(&["username", "password"])
         }
-        "kubernetes.io/ssh-auth" => missing(&["ssh-privatekey"]),
+        "kubernetes.io/ssh-auth" if text(data, "ssh-privatekey").is_empty() => {
+            vec![FieldError::required(&path.key("ssh-privatekey"), "")]
+        }
         "kubernetes.io/tls" => missing(&["tls.crt", "tls.key"]),
         _ => Errors::new(),
     }
 }
 
-/// A key that holds JSON.
+/// A key that holds a JSON object.
 fn docker(data: &Value, key: &str, path: &Path) -> Errors {
     let at = path.key(key);
     if !has(data, key) {
         return vec![FieldError::required(&at, "")];
     }
     let bytes = STANDARD.decode(text(data, key)).unwrap_or_default();
-    match serde_json::from_slice::<Value>(&bytes) {
-        Ok(_) => Errors::new(),
-        Err(_) if bytes.is_empty() => {
-            vec![FieldError::invalid(&at, "<secret contents redacted>", "unexpected end of JSON input")]
+    let why = match decode::object(&bytes, Media::Json) {
+        Err(error) => error.to_string(),
+        Ok(decoded) if decoded.value.is_object() || decoded.value.is_null() => return Errors::new(),
+        Ok(decoded) => {
+            let kind = kind_of(&decoded.value);
+            format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")
         }
-        Err(error) => vec![FieldError::invalid(&at, "<secret contents redacted>", error.to_string())],
-    }
+    };
+    vec![FieldError::invalid(&at, "<secret contents redacted>", why)]
 }
 
 fn secret_row(object: &Value, now: i64) -> Vec<Value> {
     let count = map(object, "data").map_or(0, Map::len);
-    vec![json!(meta::name(object)), json!(text(object, "type")), json!(count.to_string()), age(object, now)]
+    vec![json!(meta::name(object)), json!(text(object, "type")), json!(count), age(object, now)]
 }

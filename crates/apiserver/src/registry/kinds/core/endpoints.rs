@@ -114,7 +114,9 @@ fn row(object: &Value, now: i64) -> Vec<Value> {
             all.extend(ips().map(|ip| host_port(ip, number)));
         }
     }
-    vec![json!(meta::name(object)), json!(shortened(&all, "<none>")), age(object, now)]
+    // Subsets without an address that is ready print as nothing.
+    let nothing = if list(object, "subsets").is_empty() { "<none>" } else { "" };
+    vec![json!(meta::name(object)), json!(shortened(&all, nothing)), age(object, now)]
 }
 
 fn host_port(ip: &str, port: i64) -> String {

@@ -28,8 +28,8 @@ const FIELDS: &[&str] = &[
 pub(super) fn plain(generic: Generic) -> Plain {
     Plain {
         complete: shown,
-        validate,
-        admit: strict,
+        names: Some(names::path_segment),
+        admit: validate,
         row: Some(row),
         selectable: FIELDS,
         dependents: Dependents::Ignored,
@@ -44,8 +44,20 @@ fn shown(event: &mut Value) {
     fill(event, "reportingInstance", "");
 }
 
+/// All rules, of which more hold for writes through `events.k8s.io`.
+fn validate(context: &AdmissionContext<'_>, event: &Value, old: Option<&Value>) -> Errors {
+    let is_core = context.handle.group.is_empty();
+    let mut errors = both(event, if is_core { "reportingComponent" } else { "reportingController" });
+    match old {
+        _ if is_core => {}
+        None => errors.extend(strict_create(event)),
+        Some(old) => errors.extend(strict_update(event, old)),
+    }
+    errors
+}
+
 /// Rules for events of both groups. One without `eventTime` is of the older kind, about which there are few.
-fn validate(event: &Value) -> Errors {
+fn both(event: &Value, reporter: &str) -> Errors {
     let (about, own) = (text(&event["involvedObject"], "namespace"), meta::namespace(event));
     let is_new = !text(event, "eventTime").is_empty();
     let fits = match about {
@@ -59,21 +71,21 @@ fn validate(event: &Value) -> Errors {
         errors.push(FieldError::invalid(&path, about, "does not match event.namespace"));
     }
     if is_new {
-        errors.extend(named(event));
+        errors.extend(named(event, &Path::new(reporter)));
     }
     errors
 }
 
 /// Who reports what was done, and why, in few words.
-fn named(event: &Value) -> Errors {
+fn named(event: &Value, path: &Path) -> Errors {
     const TEXT_MAX: usize = 128;
     const MESSAGE_MAX: usize = 1024;
-    let (reporter, path) = (text(event, "reportingComponent"), Path::new("reportingController"));
+    let reporter = text(event, "reportingComponent");
     let mut errors = Errors::new();
     if reporter.is_empty() {
-        errors.push(FieldError::required(&path, ""));
+        errors.push(FieldError::required(path, ""));
     }
-    errors.extend(check::named(&path, reporter, names::qualified_name(reporter)));
+    errors.extend(check::named(path, reporter, names::qualified_name(reporter)));
     let at_most = |field: &str, max: usize| {
         let detail = format!("can have at most {max} characters");
         (text(event, field).len() > max).then(|| FieldError::invalid(&Path::new(field), "", detail))
@@ -86,28 +98,21 @@ fn named(event: &Value) -> Errors {
     errors
 }
 
-/// What holds for writes through `events.k8s.io`, all rules together.
-fn strict(context: &AdmissionContext<'_>, event: &Value, old: Option<&Value>) -> Errors {
-    if context.handle.group.is_empty() {
-        return Errors::new();
-    }
-    let mut errors = validate(event);
-    match old {
-        None => errors.extend(strict_create(event)),
-        Some(old) => {
-            if event["series"] != old["series"] {
-                errors.extend(series(event));
-            }
-            errors.extend(FIXED.iter().filter_map(|(field, called)| {
-                check::immutable(event, old, &format!("/{field}"), &Path::new(*called))
-            }));
+fn strict_update(event: &Value, old: &Value) -> Errors {
+    let mut errors = if event["series"] == old["series"] { Errors::new() } else { series(event) };
+    // Clients may cut times to microseconds.
+    let time =
+        |event: &Value| machinery::time::parse(text(event, "eventTime")).map(|time| time.as_microsecond());
+    for (field, called) in FIXED {
+        if field != "eventTime" || time(event) != time(old) {
+            errors.extend(check::immutable(event, old, &format!("/{field}"), &Path::new(called)));
         }
     }
     errors
 }
 
 /// Fields that do not change, and what upstream calls them.
-const FIXED: [(&str, &str); 13] = [
+const FIXED: [(&str, &str); 14] = [
     ("involvedObject", "involvedObject"),
     ("reason", "reason"),
     ("message", "message"),
@@ -115,6 +120,7 @@ const FIXED: [(&str, &str); 13] = [
     ("firstTimestamp", "firstTimestamp"),
     ("lastTimestamp", "lastTimestamp"),
     ("count", "count"),
+    ("reason", "reason"),
     ("type", "type"),
     ("eventTime", "eventTime"),
     ("action", "action"),
@@ -125,7 +131,9 @@ const FIXED: [(&str, &str); 13] = [
 
 fn strict_create(event: &Value) -> Errors {
     let refuse = |field: &str, detail: String| FieldError::invalid(&Path::new(field), "", detail);
-    let mut errors = series(event);
+    let name = meta::name(event);
+    let mut errors = check::named(&Path::new("metadata").child("name"), name, names::dns1123_subdomain(name));
+    errors.extend(series(event));
     errors.extend(check::required(event, "eventTime", &Path::root()));
     let kind = text(event, "type");
     if !matches!(kind, "Normal" | "Warning") {
@@ -168,13 +176,14 @@ fn row(event: &Value, now: i64) -> Vec<Value> {
         time if time.is_empty() => since(text(event, "eventTime"), now),
         time => since(&time, now),
     };
-    let series = &event["series"];
     let seen = time(either(event, ["lastTimestamp", "deprecatedLastTimestamp"]));
-    let last = match (text(series, "lastObservedTime"), seen.as_str()) {
-        ("", "") => first.clone(),
-        ("", time) | (time, _) => since(time, now),
-    };
-    let count = int(series, "count").or(either(event, ["count", "deprecatedCount"]).as_i64());
+    let mut last = if seen.is_empty() { first.clone() } else { since(&seen, now) };
+    let mut count =
+        either(event, ["count", "deprecatedCount"]).as_i64().filter(|count| *count != 0).unwrap_or(1);
+    if let Some(series) = event.get("series").filter(|series| series.is_object()) {
+        last = since(text(series, "lastObservedTime"), now);
+        count = int(series, "count").unwrap_or_default();
+    }
     let object = either(event, ["involvedObject", "regarding"]);
     let (kind, name) = (text(object, "kind").to_lowercase(), text(object, "name"));
     vec![
@@ -186,7 +195,7 @@ fn row(event: &Value, now: i64) -> Vec<Value> {
         json!(source(event)),
         json!(either(event, ["message", "note"]).as_str().unwrap_or_default().trim()),
         json!(first),
-        json!(count.filter(|count| *count > 0).unwrap_or(1).to_string()),
+        json!(count),
         json!(meta::name(event)),
     ]
 }
@@ -194,13 +203,14 @@ fn row(event: &Value, now: i64) -> Vec<Value> {
 /// Who reported it, and from where.
 fn source(event: &Value) -> String {
     let source = either(event, ["source", "deprecatedSource"]);
-    let mut parts = [text(source, "component"), text(source, "host")];
-    if parts[0].is_empty() {
-        let reporter = |field| event.get(field).and_then(Value::as_str).unwrap_or_default();
-        parts[0] = match reporter("reportingComponent") {
-            "" => reporter("reportingController"),
-            component => component,
-        };
+    let or = |given: &str, other: &Value| match given {
+        "" => other.as_str().unwrap_or_default().to_owned(),
+        given => given.to_owned(),
+    };
+    let reporter = either(event, ["reportingComponent", "reportingController"]);
+    let component = or(text(source, "component"), reporter);
+    match or(text(source, "host"), &event["reportingInstance"]) {
+        instance if instance.is_empty() => component,
+        instance => format!("{component}, {instance}"),
     }
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }

@@ -32,6 +32,9 @@ impl Strategy for Namespace {
         if !name.is_empty() {
             meta::set_label(object, NAME_LABEL, &name);
         }
+        if let Some(status) = below(object, "status").filter(|status| text(status, "phase").is_empty()) {
+            put(status, "phase", "Active");
+        }
     }
 
     fn name_errors(&self, name: &str) -> Vec<String> {

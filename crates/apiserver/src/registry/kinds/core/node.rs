@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::cells::{age, or_none};
 use super::super::rules::Rules;
-use super::super::value::{fill, flag, has, list, map, put, strings, text};
+use super::super::value::{fill, flag, has, int, list, map, put, strings, text};
 use super::super::{addresses, check, resources};
 use crate::registry::strategy::Strategy;
 
@@ -45,18 +45,6 @@ impl Strategy for Node {
         false
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        let spec = &object["spec"];
-        let said = [
-            (has(spec, "configSource"), "spec.configSource: the feature is removed"),
-            (
-                !text(spec, "externalID").is_empty(),
-                "spec.externalID: this field is deprecated, and is unused by Kubernetes",
-            ),
-        ];
-        said.into_iter().filter(|(is, _)| *is).map(|(_, what)| what.to_owned()).collect()
-    }
-
     fn default(&self, object: &mut Value) {
         DEFAULTS.apply(object);
         if let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) {
@@ -73,10 +61,24 @@ impl Strategy for Node {
         }
     }
 
+    fn prepare_for_create(&self, object: &mut Value) {
+        drop_settings(object, &Value::Null);
+    }
+
+    fn prepare_for_update(&self, object: &mut Value, old: &Value) {
+        drop_settings(object, old);
+    }
+
+    fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
+        drop_settings(object, old);
+    }
+
     fn validate(&self, object: &Value) -> Errors {
         let spec = &object["spec"];
         let mut errors = taints(list(spec, "taints"));
-        errors.extend(of_status(&object["status"]));
+        errors.extend(amounts(&object["status"]));
+        errors.extend(swap(&object["status"]["nodeInfo"]["swap"]));
+        errors.extend(features(&object["status"]));
         let (ranges, path) = (strings(spec, "podCIDRs"), Path::new("spec").child("podCIDRs"));
         for (i, range) in ranges.iter().enumerate() {
             errors.extend(addresses::new_range(range, &[], &path.index(i)));
@@ -96,6 +98,10 @@ impl Strategy for Node {
         update(object, old)
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings(&object["spec"])
+    }
+
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
         vec![("spec.unschedulable", flag(&object["spec"], "unschedulable").to_string())]
     }
@@ -109,14 +115,52 @@ impl Strategy for Node {
     }
 }
 
-/// What a node has, and what it can do.
-fn of_status(status: &Value) -> Errors {
+/// Settings that nodes once took from the API are gone, but for nodes that have them.
+fn drop_settings(object: &mut Value, old: &Value) {
+    for (holder, field) in [("spec", "configSource"), ("status", "config")] {
+        if !has(&old[holder], field)
+            && let Some(holder) = object.get_mut(holder).and_then(Value::as_object_mut)
+        {
+            holder.remove(field);
+        }
+    }
+}
+
+fn warnings(spec: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if has(spec, "configSource") {
+        warnings.push("spec.configSource: the feature is removed".to_owned());
+    }
+    if !text(spec, "externalID").is_empty() {
+        let what = "this field is deprecated, and is unused by Kubernetes";
+        warnings.push(format!("spec.externalID: {what}"));
+    }
+    for (i, range) in strings(spec, "podCIDRs").into_iter().enumerate() {
+        warnings.extend(addresses::range_warnings(range, &Path::new("spec").child("podCIDRs").index(i)));
+    }
+    warnings
+}
+
+fn swap(swap: &Value) -> Option<FieldError> {
+    let capacity = int(swap, "capacity").filter(|capacity| *capacity <= 0)?;
+    let path = Path::new("metadata").child("nodeSwapStatus").child("capacity");
+    Some(FieldError::invalid(&path, capacity, "must be greater than zero"))
+}
+
+/// What a node has.
+fn amounts(status: &Value) -> Errors {
     let mut errors = Errors::new();
     for field in ["capacity", "allocatable"] {
         for (name, amount) in map(status, field).into_iter().flatten() {
             errors.extend(resources::amount(name, amount, &Path::new("status").child(field).child(name)));
         }
     }
+    errors
+}
+
+/// What a node can do.
+fn features(status: &Value) -> Errors {
+    let mut errors = Errors::new();
     let (features, path) =
         (strings(status, "declaredFeatures"), Path::new("status").child("declaredFeatures"));
     for (i, feature) in features.iter().enumerate() {
@@ -151,7 +195,8 @@ fn feature_name(name: &str) -> Option<String> {
 /// Ranges and the provider's name are given once.
 fn update(object: &Value, old: &Value) -> Errors {
     let (path, spec, before) = (Path::new("spec"), &object["spec"], &old["spec"]);
-    let mut errors = of_status(&object["status"]);
+    let mut errors = amounts(&object["status"]);
+    errors.extend(features(&object["status"]));
     let addresses = list(&object["status"], "addresses");
     for (i, address) in addresses.iter().enumerate().filter(|(i, address)| addresses[..*i].contains(address))
     {
@@ -229,6 +274,11 @@ fn row(node: &Value, now: i64) -> Vec<Value> {
         let value = text(info, field);
         json!(if value.is_empty() { "<unknown>" } else { value })
     };
+    // A kernel is told with the machine it is for.
+    let kernel = match (known("kernelVersion"), text(info, "architecture")) {
+        (kernel, "") => kernel,
+        (kernel, machine) => json!(format!("{} ({machine})", kernel.as_str().unwrap_or_default())),
+    };
     vec![
         json!(meta::name(node)),
         json!(state),
@@ -238,7 +288,7 @@ fn row(node: &Value, now: i64) -> Vec<Value> {
         address("InternalIP"),
         address("ExternalIP"),
         known("osImage"),
-        known("kernelVersion"),
+        kernel,
         known("containerRuntimeVersion"),
     ]
 }

@@ -1,12 +1,13 @@
 //! Pods: their end is graceful, their node is a selectable field.
 
 use machinery::field::Errors;
+use machinery::meta;
 use serde_json::{Value, json};
 
 use super::super::pod_spec;
 use super::super::value::{list, put};
 use super::{pod_columns, pod_resize, pod_rules, pod_status};
-use crate::registry::strategy::Strategy;
+use crate::registry::strategy::{Strategy, keep_metadata};
 
 /// The strategy of Pods.
 pub struct Pod;
@@ -53,6 +54,8 @@ impl Strategy for Pod {
     }
 
     fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
+        let owners = old["metadata"].get("ownerReferences").cloned().unwrap_or_default();
+        meta::set(object, "ownerReferences", owners);
         pod_status::prepare(object, old);
     }
 
@@ -102,8 +105,9 @@ impl Strategy for Pod {
         subresource: &str,
         object: &mut Value,
         wanted: &Value,
-        _old: &Value,
+        old: &Value,
     ) {
+        keep_metadata(object, old);
         match subresource {
             "ephemeralcontainers" => {
                 let containers = wanted.pointer("/spec/ephemeralContainers").cloned();

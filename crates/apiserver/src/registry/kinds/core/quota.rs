@@ -30,6 +30,11 @@ const ONLY_EXISTS: &str = "must be 'Exists' when scope is any of ResourceQuotaSc
 pub(super) fn limit_range(generic: Generic) -> Plain {
     Plain {
         complete: limit_defaults,
+        prepare: |object| {
+            if meta::name(object).is_empty() {
+                meta::set_name(object, &crate::flow::new_uuid());
+            }
+        },
         validate: limits,
         row: Some(|object, _| vec![json!(meta::name(object)), json!(meta::creation_timestamp(object))]),
         ..Plain::new(generic)
@@ -49,6 +54,8 @@ pub(super) fn resource_quota(generic: Generic) -> Plain {
             let (status, path) = (&object["status"], Path::new("status"));
             ["hard", "used"].into_iter().flat_map(|field| amounts(status, field, &path)).collect()
         },
+        warnings: quota_warnings,
+        update_warnings: |_, _| Vec::new(),
         row: Some(quota_row),
         ..Plain::new(generic)
     }
@@ -118,10 +125,16 @@ fn claim_limits(limit: &Value, kind: &str, path: &Path) -> Option<FieldError> {
     (kind == "PersistentVolumeClaim" && none).then(|| FieldError::required(&path.child("limits"), detail))
 }
 
+/// An amount of a limit. Pods have no defaults.
+fn amount_of(limit: &Value, field: &str, name: &str) -> Option<Quantity> {
+    let given = text(limit, "type") != "Pod" || !field.starts_with("default");
+    Quantity::from_json(limit.get(field).filter(|_| given)?.get(name)?).ok()
+}
+
 /// How much more than the request a limit may be, and that there is only one amount where no more may be promised.
 fn ratio(limit: &Value, name: &str, path: &Path) -> Errors {
     const FIELD: &str = "maxLimitRequestRatio";
-    let amount = |field: &str| Quantity::from_json(limit.get(field)?.get(name)?).ok();
+    let amount = |field: &str| amount_of(limit, field, name);
     let at = path.child(FIELD).key(name);
     let mut errors = Errors::new();
     if let Some(ratio) = amount(FIELD) {
@@ -162,7 +175,7 @@ fn order(limit: &Value, name: &str, path: &Path) -> Errors {
         ("min", "default", "default", "min", "default"),
         ("default", "max", "default", "default", "max"),
     ];
-    let amount = |field: &str| Quantity::from_json(limit.get(field)?.get(name)?).ok();
+    let amount = |field: &str| amount_of(limit, field, name);
     let compare = |(low, high, at, low_name, high_name): (&str, &str, &str, &str, &str)| {
         let (less, more) = (amount(low)?, amount(high)?);
         let wrong = less > more;
@@ -273,6 +286,23 @@ fn same_scopes(object: &Value, old: &Value) -> Errors {
         FieldError::invalid(&path, spec["scopes"].clone(), "field is immutable")
     };
     (set(spec) != set(before)).then(error).into_iter().collect()
+}
+
+/// Requests that may be more than what they are limited to.
+fn quota_warnings(object: &Value) -> Vec<String> {
+    let hard = &object["spec"]["hard"];
+    let amount = |name: &str| Quantity::from_json(hard.get(name)?).ok();
+    let compare = |resource: &str| {
+        let plain = matches!(resource, "cpu" | "memory").then(|| resource.to_owned());
+        let requests = std::iter::once(format!("requests.{resource}")).chain(plain);
+        let (name, request) =
+            requests.into_iter().find_map(|name| amount(&name).map(|amount| (name, amount)))?;
+        let limit = amount(&format!("limits.{resource}"))?;
+        (request > limit).then(|| {
+            format!("ResourceQuota {name} ({request}) should be less than limits.{resource} ({limit})")
+        })
+    };
+    ["cpu", "memory", "storage", "ephemeral-storage"].into_iter().filter_map(compare).collect()
 }
 
 fn quota_row(object: &Value, now: i64) -> Vec<Value> {
