@@ -10,13 +10,15 @@ use serde_json::{Value, json};
 use super::super::addresses;
 use super::super::cells::age;
 use super::super::plain::Plain;
-use super::super::shape::{Shape, csi_driver};
-use super::super::value::{each, fill, has, int, list, put, strings, text};
+use super::super::pod_spec::node_selector;
+use super::super::shape::{Shape, csi_driver, uuid};
+use super::super::value::{each, fill, flag, has, int, list, put, strings, text};
 use super::super::{check, conditions};
 use super::{
     CONFIG_MAX, EFFECTS, PARAMETERS_MAX, REQUESTS_MAX, binding_conditions, distinct, every, full_attribute,
     opaque, pool, raw, selectors,
 };
+use crate::registry::admission::AdmissionContext;
 
 const SUBREQUESTS_MAX: usize = 8;
 const TOLERATIONS_MAX: usize = 16;
@@ -32,8 +34,15 @@ static CONSUMER: LazyLock<Shape> =
 pub(super) fn claim(base: Plain) -> Plain {
     Plain {
         complete: |object| object.pointer_mut("/spec/devices").into_iter().for_each(defaults),
-        validate: |object| devices(&object["spec"]["devices"], &Path::new("spec").child("devices")),
-        immutable: &["/spec"],
+        // A specification that cannot change is not looked at again.
+        checks: "spec immutable",
+        validate_create: |object| devices(&object["spec"]["devices"], &Path::new("spec").child("devices")),
+        admit: |context, claim, old| match (context.subresource, old) {
+            ("", None) => admin_access(context, &claim["spec"]["devices"]),
+            ("status", Some(old)) => granted(context, &claim["status"], &old["status"]),
+            _ => Errors::new(),
+        },
+        prepare_status: forget_deallocated,
         validate_status: status,
         row: Some(row),
         ..base
@@ -43,7 +52,11 @@ pub(super) fn claim(base: Plain) -> Plain {
 pub(super) fn template(base: Plain) -> Plain {
     Plain {
         complete: |object| object.pointer_mut("/spec/spec/devices").into_iter().for_each(defaults),
-        validate_create: |object| {
+        admit: |context, template, old| match old {
+            None => admin_access(context, &template["spec"]["spec"]["devices"]),
+            Some(_) => Errors::new(),
+        },
+        validate: |object| {
             let path = Path::new("spec");
             let template = &object["spec"];
             let mut errors = crate::registry::metadata::common(template, &path.child("metadata"));
@@ -53,6 +66,52 @@ pub(super) fn template(base: Plain) -> Plain {
         immutable: &["/spec"],
         row: Some(super::name_row),
         ..base
+    }
+}
+
+/// Access to devices that others use is only for namespaces that an administrator chose.
+fn admin_access(context: &AdmissionContext<'_>, devices: &Value) -> Errors {
+    let path = Path::new("spec").child("devices").child("requests");
+    let is_asked = |request: &Value| flag(&request["exactly"], "adminAccess");
+    let asked = list(devices, "requests").iter().position(is_asked);
+    asked.and_then(|i| chosen(context, &path.index(i))).into_iter().collect()
+}
+
+/// The same for what is allocated. What was granted stays.
+fn granted(context: &AdmissionContext<'_>, status: &Value, before: &Value) -> Errors {
+    let path = Path::new("status").child("allocation").child("devices").child("results");
+    let admin = |status: &Value| {
+        list(&status["allocation"]["devices"], "results")
+            .iter()
+            .position(|result| flag(result, "adminAccess"))
+    };
+    let found = if admin(before).is_some() { None } else { admin(status) };
+    found.and_then(|i| chosen(context, &path.index(i))).into_iter().collect()
+}
+
+fn chosen(context: &AdmissionContext<'_>, path: &Path) -> Option<FieldError> {
+    const LABEL: &str = "resource.kubernetes.io/admin-access";
+    let namespace = context.registry.object("", "namespaces", "", context.namespace);
+    let is_chosen = namespace.is_some_and(|namespace| namespace.meta.label(LABEL) == Some("true"));
+    let detail =
+        format!("admin access to devices requires the `{LABEL}: true` label on the containing namespace");
+    (!is_chosen).then(|| FieldError::forbidden(&path.child("adminAccess"), detail))
+}
+
+/// What drivers said of devices goes with their allocation.
+fn forget_deallocated(claim: &mut Value, old: &Value) {
+    let ids = |claim: &Value| -> HashSet<String> {
+        list(&claim["status"]["allocation"]["devices"], "results").iter().map(device_id).collect()
+    };
+    let (now, before) = (ids(claim), ids(old));
+    let Some(status) = claim.get_mut("status").and_then(Value::as_object_mut) else { return };
+    let Some(devices) = status.get_mut("devices").and_then(Value::as_array_mut) else { return };
+    devices.retain(|device| {
+        let id = device_id(device);
+        now.contains(&id) || !before.contains(&id)
+    });
+    if devices.is_empty() {
+        status.remove("devices");
     }
 }
 
@@ -227,7 +286,9 @@ fn status(claim: &Value, old: &Value) -> Errors {
     errors.extend(distinct(ids.iter().map(String::as_str), &at));
     let at = path.child("allocation");
     match (has(status, "allocation"), has(before, "allocation")) {
-        (true, true) => errors.extend(check::immutable(claim, old, "/status/allocation", &at)),
+        (true, true) if status["allocation"] != before["allocation"] => {
+            errors.push(FieldError::invalid(&at, Value::Null, "field cannot be modified once set"));
+        }
         (true, false) => {
             errors.extend(allocation(&status["allocation"], &requests_of(&claim["spec"]["devices"]), &at));
         }
@@ -277,6 +338,7 @@ fn allocation(allocation: &Value, known: &Requests<'_>, path: &Path) -> Errors {
         let mut errors = reference(text(result, "request"), known, &at.child("request"));
         errors.extend(device(result, at));
         errors.extend(binding_conditions(result, at));
+        errors.extend(share(result, at));
         errors
     });
     errors.extend(every(list(devices, "config"), 2 * CONFIG_MAX, &at.child("config"), |config, at| {
@@ -286,11 +348,20 @@ fn allocation(allocation: &Value, known: &Requests<'_>, path: &Path) -> Errors {
         errors.extend(opaque(config, at));
         errors
     }));
+    if has(allocation, "nodeSelector") {
+        errors.extend(node_selector(&allocation["nodeSelector"], &path.child("nodeSelector")));
+    }
     errors
+}
+
+fn share(device: &Value, path: &Path) -> Errors {
+    let id = text(device, "shareID");
+    if has(device, "shareID") { check::named(&path.child("shareID"), id, uuid(id)) } else { Errors::new() }
 }
 
 fn device_status(status: &Value, allocated: &HashSet<String>, path: &Path) -> Errors {
     let mut errors = device(status, path);
+    errors.extend(share(status, path));
     let id = device_id(status);
     if !allocated.contains(&id) {
         errors.push(FieldError::invalid(path, id, "must be an allocated device in the claim"));

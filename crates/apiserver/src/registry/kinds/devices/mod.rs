@@ -1,6 +1,8 @@
 //! `resource.k8s.io`: devices, who claims them, and which of them are to be kept away from.
 
+mod capacity;
 mod claim;
+mod rows;
 mod slice;
 
 use std::collections::HashSet;
@@ -27,12 +29,9 @@ const REQUESTS_MAX: usize = 32;
 const CONFIG_MAX: usize = 32;
 const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
 
-const TAINT_RULE: &str = "
-spec                        struct
-spec.deviceSelector.driver  csi-driver
-spec.deviceSelector.device  label
-";
-
+static TAINT_RULE: LazyLock<Shape> = LazyLock::new(|| {
+    Shape::new("spec struct\nspec.deviceSelector.driver csi-driver\nspec.deviceSelector.device label")
+});
 static SELECTOR: LazyLock<Shape> =
     LazyLock::new(|| Shape::new("cel required\ncel.expression required bytes=10240"));
 
@@ -45,11 +44,10 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "resourceslices" => slice::plain(base),
         "deviceclasses" => Plain { validate: class, row: Some(name_row), ..base },
         "devicetaintrules" => Plain {
-            checks: TAINT_RULE,
             status_checks: "status.conditions items=8 conditions",
             complete: |object| object.pointer_mut("/spec/taint").into_iter().for_each(since_now),
             validate: taint_rule,
-            row: Some(name_row),
+            row: Some(rows::taint_rule),
             ..base
         },
         "resourcepoolstatusrequests" => Plain {
@@ -57,7 +55,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
             immutable: &["/spec"],
             // A status without its required fields would be refused by clients that check.
             prepare: |object| drop(object.as_object_mut().and_then(|object| object.remove("status"))),
-            row: Some(name_row),
+            row: Some(rows::pool_status),
             ..base
         },
         _ => return None,
@@ -102,7 +100,7 @@ fn extended_resource(name: &str, path: &Path) -> Errors {
 fn taint_rule(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let selector = &spec["deviceSelector"];
-    let mut errors = Errors::new();
+    let mut errors = TAINT_RULE.check(object);
     if has(selector, "pool") {
         errors.extend(pool(text(selector, "pool"), &path.child("deviceSelector").child("pool")));
     }

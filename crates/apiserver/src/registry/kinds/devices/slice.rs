@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::super::cells::age;
 use super::super::check;
 use super::super::plain::Plain;
+use super::super::pod_spec::node_selector;
 use super::super::shape::csi_driver;
 use super::super::value::{each, flag, has, int, list, map, strings, text};
-use super::{attribute, binding_conditions, date_taints, distinct, every, pool, taint};
+use super::{attribute, binding_conditions, capacity, date_taints, distinct, every, pool, taint};
 
 const DEVICES_MAX: usize = 128;
 /// With taints or counters, which make slices larger.
@@ -19,6 +20,7 @@ const COUNTERS_MAX: usize = 32;
 const CONSUMPTIONS_MAX: usize = 2;
 const TAINTS_MAX: usize = 16;
 const ATTRIBUTES_MAX: usize = 32;
+const VALUES_MAX: usize = 48;
 const TEXT_MAX: usize = 64;
 const PLACES: &str =
     "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
@@ -32,8 +34,8 @@ pub(super) fn plain(base: Plain) -> Plain {
                 each(spec, "devices").for_each(date_taints);
             }
         },
-        validate: |slice| spec(&slice["spec"], &Path::new("spec")),
-        validate_update: fixed,
+        validate_create: |slice| spec(slice, None),
+        validate_update: |slice, old| spec(slice, Some(old)),
         row: Some(row),
         selectable: &["spec.nodeName", "spec.driver"],
         ..base
@@ -50,25 +52,39 @@ fn fixed(slice: &Value, old: &Value) -> Errors {
         .collect()
 }
 
-fn spec(spec: &Value, path: &Path) -> Errors {
+fn spec(slice: &Value, old: Option<&Value>) -> Errors {
+    let (spec, path) = (&slice["spec"], &Path::new("spec"));
     let mut errors = csi_driver(text(spec, "driver"), &path.child("driver"));
     errors.extend(the_pool(&spec["pool"], &path.child("pool")));
+    errors.extend(old.into_iter().flat_map(|old| fixed(slice, old)));
     errors.extend(place(spec, path));
     let (devices, counters) = (list(spec, "devices"), list(spec, "sharedCounters"));
     if !devices.is_empty() && !counters.is_empty() {
         let detail = "only one of `sharedCounters` or `devices` is allowed";
         errors.push(FieldError::invalid(path, "", detail));
     }
-    let is_advanced =
-        |device: &Value| !list(device, "taints").is_empty() || !list(device, "consumesCounters").is_empty();
     let most = if devices.iter().any(is_advanced) { ADVANCED_DEVICES_MAX } else { DEVICES_MAX };
     let (each_placed, at) = (flag(spec, "perDeviceNodeSelection"), path.child("devices"));
-    errors.extend(every(devices, most, &at, |item, at| device(item, each_placed, at)));
+    let before = old.map_or(&[][..], |old| list(&old["spec"], "devices"));
+    errors.extend(every(devices, most, &at, |item, at| {
+        let before = before.iter().find(|before| before["name"] == item["name"]);
+        device(item, before, each_placed, at)
+    }));
     errors.extend(distinct(devices.iter().map(|device| text(device, "name")), &at));
     let at = path.child("sharedCounters");
     errors.extend(every(counters, COUNTER_SETS_MAX, &at, |set, at| counter_set(set, "name", at)));
     errors.extend(distinct(counters.iter().map(|set| text(set, "name")), &at));
     errors
+}
+
+/// Attributes with several values.
+const LISTS: [&str; 4] = ["bools", "ints", "strings", "versions"];
+
+/// Of devices that say this much, fewer fit into one slice.
+fn is_advanced(device: &Value) -> bool {
+    let lists = |attribute: &Value| LISTS.into_iter().any(|field| has(attribute, field));
+    ["taints", "consumesCounters"].into_iter().any(|field| !list(device, field).is_empty())
+        || map(device, "attributes").into_iter().flatten().any(|(_, attribute)| lists(attribute))
 }
 
 fn the_pool(spec: &Value, path: &Path) -> Errors {
@@ -102,6 +118,7 @@ fn place(spec: &Value, path: &Path) -> Errors {
     }
     if has(spec, "nodeSelector") {
         set.push("`nodeSelector`");
+        errors.extend(node_selector(&spec["nodeSelector"], &path.child("nodeSelector")));
         let terms = &spec["nodeSelector"]["nodeSelectorTerms"];
         if terms.as_array().map_or(0, Vec::len) != 1 {
             let at = path.child("nodeSelector").child("nodeSelectorTerms");
@@ -162,36 +179,52 @@ fn counter_set(set: &Value, key: &str, path: &Path) -> Errors {
     errors
 }
 
-fn device(device: &Value, placed: bool, path: &Path) -> Errors {
+fn device(device: &Value, before: Option<&Value>, placed: bool, path: &Path) -> Errors {
     let name = text(device, "name");
     let mut errors = check::named(&path.child("name"), name, names::dns1123_label(name));
-    let (attributes, capacity) = (map(device, "attributes"), map(device, "capacity"));
-    let count = attributes.map_or(0, serde_json::Map::len) + capacity.map_or(0, serde_json::Map::len);
+    let (attributes, capacities) = (map(device, "attributes"), map(device, "capacity"));
+    let count = attributes.map_or(0, serde_json::Map::len) + capacities.map_or(0, serde_json::Map::len);
     if count > ATTRIBUTES_MAX {
         let detail =
             format!("the total number of attributes and capacities must not exceed {ATTRIBUTES_MAX}");
         errors.push(FieldError::invalid(path, count, detail));
+    }
+    let values: usize = attributes.into_iter().flatten().map(|(_, value)| values_of(value)).sum();
+    if values > VALUES_MAX {
+        let detail = format!("the total number of attribute values must not exceed {VALUES_MAX}");
+        errors.push(FieldError::invalid(path, values, detail));
     }
     for (name, value) in attributes.into_iter().flatten() {
         let at = path.child("attributes").key(name);
         errors.extend(attribute(name, &at));
         errors.extend(attribute_value(value, &at));
     }
-    let shared = flag(device, "allowMultipleAllocations");
-    for (name, value) in capacity.into_iter().flatten() {
-        let at = path.child("capacity").key(name);
-        errors.extend(attribute(name, &at));
-        if !shared && has(value, "requestPolicy") {
-            let at = at.child("requestPolicy");
-            errors.push(FieldError::forbidden(&at, "allowMultipleAllocations must be true"));
-        }
+    errors.extend(capacity_of(device, path));
+    // Those that were there before are left as they are.
+    if before.is_none_or(|before| before["taints"] != device["taints"]) {
+        errors.extend(every(list(device, "taints"), TAINTS_MAX, &path.child("taints"), taint));
     }
-    errors.extend(every(list(device, "taints"), TAINTS_MAX, &path.child("taints"), taint));
     let (consumed, at) = (list(device, "consumesCounters"), path.child("consumesCounters"));
     errors.extend(every(consumed, CONSUMPTIONS_MAX, &at, |set, at| counter_set(set, "counterSet", at)));
     errors.extend(distinct(consumed.iter().map(|set| text(set, "counterSet")), &at));
     errors.extend(device_place(device, placed, path));
     errors.extend(binding_conditions(device, path));
+    errors
+}
+
+fn capacity_of(device: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let shared = flag(device, "allowMultipleAllocations");
+    for (name, value) in map(device, "capacity").into_iter().flatten() {
+        let at = path.child("capacity").key(name);
+        errors.extend(attribute(name, &at));
+        if shared {
+            errors.extend(capacity::policy(value, &at));
+        } else if has(value, "requestPolicy") {
+            let at = at.child("requestPolicy");
+            errors.push(FieldError::forbidden(&at, "allowMultipleAllocations must be true"));
+        }
+    }
     errors
 }
 
@@ -213,33 +246,48 @@ fn device_place(device: &Value, placed: bool, path: &Path) -> Errors {
     }
     if has(device, "nodeSelector") {
         set.push("`nodeSelector`");
+        errors.extend(node_selector(&device["nodeSelector"], &path.child("nodeSelector")));
     }
     errors.extend(true_or_unset(device, "allNodes", "`allNodes`", &mut set, path));
     errors.extend(exactly_one(&set, DEVICE_PLACES, "", path));
     errors
 }
 
+fn values_of(attribute: &Value) -> usize {
+    LISTS.into_iter().map(|field| list(attribute, field).len()).sum::<usize>().max(1)
+}
+
 fn attribute_value(value: &Value, path: &Path) -> Errors {
     const KINDS: [&str; 8] = ["int", "bool", "string", "version", "ints", "bools", "strings", "versions"];
     let mut errors = Errors::new();
-    for (one, many, is_version) in [("string", "strings", false), ("version", "versions", true)] {
-        let single = has(value, one).then(|| (text(value, one), path.child(one)));
-        let several = strings(value, many).into_iter().enumerate();
-        let several = several.map(|(i, text)| (text, path.child(many).index(i)));
-        for (text, at) in single.into_iter().chain(several) {
-            if is_version && !is_semantic_version(text) {
-                let detail = "must be a string compatible with semver.org spec 2.0.0";
-                errors.push(FieldError::invalid(&at, text, detail));
-            }
-            if text.len() > TEXT_MAX {
-                errors.push(FieldError::too_long(&at, TEXT_MAX));
-            }
+    for field in ["string", "version"].into_iter().filter(|field| has(value, field)) {
+        errors.extend(attribute_text(text(value, field), field == "version", &path.child(field)));
+    }
+    for field in LISTS.into_iter().filter(|field| has(value, field)) {
+        let at = path.child(field);
+        if list(value, field).is_empty() {
+            errors.push(FieldError::invalid(&at, json!([]), "must not be empty if specified"));
+        }
+        for (i, item) in strings(value, field).into_iter().enumerate() {
+            errors.extend(attribute_text(item, field == "versions", &at.index(i)));
         }
     }
     match KINDS.iter().filter(|kind| has(value, kind)).count() {
         0 => errors.push(FieldError::invalid(path, "", "exactly one value must be specified")),
         1 => {}
         _ => errors.push(FieldError::invalid(path, value.clone(), "exactly one value must be specified")),
+    }
+    errors
+}
+
+fn attribute_text(text: &str, is_version: bool, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    if is_version && !is_semantic_version(text) {
+        let detail = "must be a string compatible with semver.org spec 2.0.0";
+        errors.push(FieldError::invalid(path, text, detail));
+    }
+    if text.len() > TEXT_MAX {
+        errors.push(FieldError::too_long(path, TEXT_MAX));
     }
     errors
 }
