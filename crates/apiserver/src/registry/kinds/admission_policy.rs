@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::cells::age;
 use super::plain::Plain;
-use super::value::{has, list, strings, text};
+use super::value::{has, list, map, strings, text};
 use super::{check, match_rules};
 use crate::registry::strategy::Generic;
 
@@ -22,7 +22,6 @@ spec.matchConstraints.excludeResourceRules[].scope = "*"
 "#;
 
 const BINDING: &str = r#"
-spec.paramRef.parameterNotFoundAction = "Deny"
 spec.matchResources.matchPolicy = "Equivalent"
 spec.matchResources.namespaceSelector = {}
 spec.matchResources.objectSelector = {}
@@ -45,6 +44,8 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     Some(match plural {
         "validatingadmissionpolicies" => Plain {
             defaults: POLICY,
+            validate_create: reserved_name,
+            update_warnings: |object, _| reserved_warning(object),
             status_checks: STATUS,
             validate: validating,
             row: Some(|o, now| policy_row(o, "validations", now)),
@@ -52,12 +53,17 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         },
         "mutatingadmissionpolicies" => Plain {
             defaults: POLICY,
+            validate_create: reserved_name,
+            update_warnings: |object, _| reserved_warning(object),
             validate: mutating,
             row: Some(|o, now| policy_row(o, "mutations", now)),
             ..base
         },
         "validatingadmissionpolicybindings" => Plain {
             defaults: BINDING,
+            validate_create: reserved_name,
+            update_warnings: |object, _| reserved_warning(object),
+            checks: "spec struct\nspec.policyName required\nspec.validationActions required",
             validate: |object| {
                 let mut errors = binding(object);
                 errors.extend(actions(&object["spec"], &Path::new("spec").child("validationActions")));
@@ -66,15 +72,39 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
             row: Some(binding_row),
             ..base
         },
-        "mutatingadmissionpolicybindings" => {
-            Plain { defaults: BINDING, validate: binding, row: Some(binding_row), ..base }
-        }
+        "mutatingadmissionpolicybindings" => Plain {
+            defaults: BINDING,
+            validate_create: reserved_name,
+            update_warnings: |object, _| reserved_warning(object),
+            validate: mutating_binding,
+            row: Some(binding_row),
+            ..base
+        },
         _ => return None,
     })
 }
 
-/// What policies of both kinds have in common.
-fn policy(object: &Value) -> Errors {
+const RESERVED: &str = "names ending with \".static.k8s.io\" are reserved for static manifest-based configurations and cannot be \
+                        managed via the API";
+
+fn is_reserved(object: &Value) -> bool {
+    meta::name(object).ends_with(".static.k8s.io")
+}
+
+/// Names that are kept for what a server reads from files.
+pub(super) fn reserved_name(object: &Value) -> Errors {
+    let path = Path::new("metadata").child("name");
+    let error = || FieldError::invalid(&path, meta::name(object), RESERVED);
+    is_reserved(object).then(error).into_iter().collect()
+}
+
+/// The same for what has such a name from before.
+pub(super) fn reserved_warning(object: &Value) -> Vec<String> {
+    is_reserved(object).then(|| format!("metadata.name: {RESERVED}")).into_iter().collect()
+}
+
+/// What policies of both kinds have in common. Those that mutate are asked about fewer operations.
+fn policy(object: &Value, mutates: bool) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let mut errors: Errors =
         check::one_of(spec, "failurePolicy", &["Fail", "Ignore"], &path).into_iter().collect();
@@ -86,6 +116,9 @@ fn policy(object: &Value) -> Errors {
         errors.extend(match_resources(&spec["matchConstraints"], &at));
         if list(&spec["matchConstraints"], "resourceRules").is_empty() {
             errors.push(FieldError::required(&at.child("resourceRules"), ""));
+        }
+        if mutates {
+            errors.extend(mutable_operations(&spec["matchConstraints"], &at));
         }
     } else {
         errors.push(FieldError::required(&at, ""));
@@ -101,7 +134,7 @@ fn validating(object: &Value) -> Errors {
     const NEITHER: &str = "validations or auditAnnotations must contain at least one item";
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
-    let mut errors = policy(object);
+    let mut errors = policy(object, false);
     if validations.is_empty() && annotations.is_empty() {
         errors.push(FieldError::required(&path.child("validations"), NEITHER));
         errors.push(FieldError::required(&path.child("auditAnnotations"), NEITHER));
@@ -128,7 +161,7 @@ fn validating(object: &Value) -> Errors {
 
 fn mutating(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
-    let mut errors = policy(object);
+    let mut errors = policy(object, true);
     let (mutations, at) = (list(spec, "mutations"), path.child("mutations"));
     if mutations.is_empty() {
         errors.push(FieldError::required(&at, "mutations must contain at least one item"));
@@ -155,11 +188,11 @@ fn one_mutation(mutation: &Value, path: &Path) -> Errors {
         let detail = format!("must be specified when patchType is {kind}");
         errors.push(FieldError::required(&at, detail));
     } else if text(&mutation[field], "expression").trim().is_empty() {
-        errors.push(FieldError::required(&at.child("expression"), "expression is not specified"));
+        errors.push(FieldError::required(&at.child("expression"), ""));
     }
-    for (other, field) in KINDS.into_iter().filter(|(other, field)| *other != kind && has(mutation, field)) {
-        let detail = format!("must not be specified when patchType is not {other}");
-        errors.push(FieldError::invalid(&path.child(field), "{...}", detail));
+    for (_, field) in KINDS.into_iter().filter(|(other, field)| *other != kind && has(mutation, field)) {
+        let detail = format!("must not be specified when patchType is {kind}");
+        errors.push(FieldError::invalid(&path.child(field), format!("{{{field}}}"), detail));
     }
     errors
 }
@@ -222,7 +255,7 @@ fn one_variable(variable: &Value, path: &Path) -> Errors {
     if name.trim().is_empty() {
         errors.push(FieldError::required(&at, "name is not specified"));
     } else if !is_identifier(name) {
-        errors.push(FieldError::invalid(&at, name, "name is not a valid CEL identifier"));
+        errors.push(FieldError::invalid(&at, name, "must be a valid CEL identifier"));
     }
     if text(variable, "expression").trim().is_empty() {
         errors.push(FieldError::required(&path.child("expression"), "expression is not specified"));
@@ -271,9 +304,9 @@ fn one_validation(validation: &Value, path: &Path) -> Errors {
     }
     let (message, at) = (text(validation, "message"), path.child("message"));
     if !message.is_empty() && message.trim().is_empty() {
-        errors.push(FieldError::invalid(&at, message, "message must be non-empty if specified"));
+        errors.push(FieldError::invalid(&at, message, "must be non-empty if specified"));
     } else if message.trim().contains(['\n', '\r']) {
-        errors.push(FieldError::invalid(&at, message, "message must not contain line breaks"));
+        errors.push(FieldError::invalid(&at, message, "must not contain line breaks"));
     }
     let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
     errors.extend(check::enumeration(validation, "reason", &reasons, path));
@@ -297,17 +330,37 @@ fn one_annotation(annotation: &Value, policy: &str, path: &Path) -> Errors {
 /// What bindings of both kinds have in common.
 fn binding(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
-    let mut errors = match text(spec, "policyName") {
-        "" => vec![FieldError::required(&path.child("policyName"), "")],
-        name => check::named(&path.child("policyName"), name, names::dns1123_subdomain(name)),
-    };
+    let name = text(spec, "policyName");
+    let mut errors = Errors::new();
+    if !name.is_empty() {
+        errors.extend(check::named(&path.child("policyName"), name, names::dns1123_subdomain(name)));
+    }
     if has(spec, "paramRef") {
         errors.extend(param_ref(&spec["paramRef"], &path.child("paramRef")));
     }
     if has(spec, "matchResources") {
-        errors.extend(match_resources(&spec["matchResources"], &path.child("matchResouces")));
+        errors.extend(match_resources(&spec["matchResources"], &path.child("matchResources")));
     }
     errors
+}
+
+fn mutating_binding(object: &Value) -> Errors {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let mut errors: Errors = check::required(spec, "policyName", &path).into_iter().collect();
+    errors.extend(binding(object));
+    errors.extend(mutable_operations(&spec["matchResources"], &path.child("matchResources")));
+    errors
+}
+
+/// What is deleted or does not change is not mutated.
+fn mutable_operations(resources: &Value, path: &Path) -> Errors {
+    const OPERATIONS: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
+    let at = path.child("resourceRules").child("operations");
+    let operations = list(resources, "resourceRules").iter().flat_map(|rule| strings(rule, "operations"));
+    operations
+        .filter(|operation| !OPERATIONS.contains(operation))
+        .map(|operation| FieldError::not_supported(&at, operation, &OPERATIONS))
+        .collect()
 }
 
 fn param_ref(reference: &Value, path: &Path) -> Errors {
@@ -351,9 +404,6 @@ fn actions(spec: &Value, path: &Path) -> Errors {
                       headers serves no purpose)";
         errors.push(FieldError::invalid(path, spec["validationActions"].clone(), detail));
     }
-    if seen.is_empty() {
-        errors.push(FieldError::required(path, "at least one validation action is required"));
-    }
     errors
 }
 
@@ -372,8 +422,30 @@ fn binding_row(object: &Value, now: i64) -> Vec<Value> {
     let parameters = &spec["paramRef"];
     let shown = match (text(parameters, "namespace"), text(parameters, "name")) {
         _ if !parameters.is_object() => "<unset>".to_owned(),
+        (_, "") => chosen(&parameters["selector"]),
         ("", name) => format!("*/{name}"),
         (namespace, name) => format!("{namespace}/{name}"),
     };
     vec![json!(meta::name(object)), json!(text(spec, "policyName")), json!(shown), age(object, now)]
+}
+
+/// A selector as Go prints it.
+fn chosen(selector: &Value) -> String {
+    if !selector.is_object() {
+        return "<unset>".to_owned();
+    }
+    let labels = map(selector, "matchLabels").into_iter().flatten();
+    let labels: String =
+        labels.map(|(key, value)| format!("{key}: {},", value.as_str().unwrap_or_default())).collect();
+    let expressions = list(selector, "matchExpressions").iter();
+    let expressions: String = expressions
+        .map(|e| {
+            let values = strings(e, "values").join(" ");
+            let (key, operator) = (text(e, "key"), text(e, "operator"));
+            format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},")
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
 }

@@ -27,10 +27,15 @@ const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     let base = Plain::new(generic);
     Some(match plural {
-        "validatingwebhookconfigurations" => Plain { defaults: WEBHOOKS, validate, row: Some(row), ..base },
-        "mutatingwebhookconfigurations" => {
-            Plain { defaults: WEBHOOKS, complete: reinvocation, validate, row: Some(row), ..base }
-        }
+        "validatingwebhookconfigurations" | "mutatingwebhookconfigurations" => Plain {
+            defaults: WEBHOOKS,
+            complete: if plural.starts_with("mutating") { reinvocation } else { |_| {} },
+            validate,
+            validate_create: admission_policy::reserved_name,
+            update_warnings: |object, _| admission_policy::reserved_warning(object),
+            row: Some(row),
+            ..base
+        },
         _ => return admission_policy::plain(plural, generic),
     })
 }
