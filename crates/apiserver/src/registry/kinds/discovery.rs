@@ -4,46 +4,68 @@ use std::collections::BTreeSet;
 
 use machinery::field::{Errors, FieldError, Path};
 use machinery::{meta, names};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::cells::{age, shortened};
 use super::plain::Plain;
-use super::value::{has, int, list, map, strings, text};
+use super::value::{each, has, int, list, map, strings, text};
 use super::{addresses, check};
 use crate::registry::strategy::Generic;
 
-const TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
-const PORTS_MAX: usize = 100;
+const CHECKS: &str = "
+addressType            required immutable one-of=FQDN|IPv4|IPv6
+endpoints[].addresses  required items=100
+";
+const PORTS_MAX: usize = 20_000;
+const LABELS_MAX: usize = 16;
 const HINTS_MAX: usize = 8;
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const ENDPOINTS_MAX: usize = 1000;
-const ADDRESSES_MAX: usize = 100;
 
 /// The strategy of a resource of the group.
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     (plural == "endpointslices").then(|| Plain {
         defaults: "endpoints[].conditions = {}\nports[].name = \"\"\nports[].protocol = \"TCP\"",
-        validate,
-        immutable: &["/addressType"],
-        row: Some(row),
+        prepare: |slice| forget_topology(slice, &Value::Null),
+        prepare_update: forget_topology,
+        checks: CHECKS,
+        validate_create: |slice| validate(slice, &Value::Null),
+        validate_update: validate,
+        regenerates: Some(|slice, old| {
+            let fields = ["addressType", "endpoints", "ports"];
+            fields.iter().any(|field| slice.get(field) != old.get(field))
+                || meta::labels(slice) != meta::labels(old)
+        }),
         warnings: |slice| {
-            let names = text(slice, "addressType") == "FQDN";
-            let old = names.then(|| "spec.addressType: FQDN endpoints are deprecated".to_owned());
-            old.into_iter().chain(address_warnings(slice)).collect()
+            let mut warnings = Vec::new();
+            if text(slice, "addressType") == "FQDN" {
+                warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+            }
+            warnings.extend(unusual_addresses(slice));
+            warnings
         },
-        update_warnings: |slice, _| address_warnings(slice),
+        update_warnings: |slice, _| unusual_addresses(slice),
+        row: Some(row),
         ..Plain::new(generic)
     })
 }
 
-/// Addresses that are written in an unusual way. Those of the controller are not.
-fn address_warnings(slice: &Value) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if meta::label(slice, "endpointslice.kubernetes.io/managed-by") == Some("endpointslice-controller.k8s.io")
-    {
-        return warnings;
+/// Labels of places were a field of older versions alone; what did not change is left as it is.
+fn forget_topology(slice: &mut Value, old: &Value) {
+    if slice.get("endpoints") != old.get("endpoints") {
+        for endpoint in each(slice, "endpoints") {
+            endpoint.as_object_mut().map(|endpoint| endpoint.remove("deprecatedTopology"));
+        }
     }
-    for (i, endpoint) in list(slice, "endpoints").iter().enumerate() {
+}
+
+/// Addresses in an unusual form, unless it is a controller who writes them.
+fn unusual_addresses(slice: &Value) -> Vec<String> {
+    const CONTROLLERS: [&str; 2] =
+        ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+    let by = meta::label(slice, "endpointslice.kubernetes.io/managed-by").unwrap_or_default();
+    let mut warnings = Vec::new();
+    for (i, endpoint) in list(slice, "endpoints").iter().enumerate().filter(|_| !CONTROLLERS.contains(&by)) {
         let path = Path::new("endpoints").index(i).child("addresses");
         for (j, address) in strings(endpoint, "addresses").into_iter().enumerate() {
             warnings.extend(addresses::ip_warning(address, &path.index(j)));
@@ -52,20 +74,21 @@ fn address_warnings(slice: &Value) -> Vec<String> {
     warnings
 }
 
-fn validate(slice: &Value) -> Errors {
-    let root = Path::root();
-    let mut errors: Errors = check::one_of(slice, "addressType", &TYPES, &root).into_iter().collect();
-    let (endpoints, path) = (list(slice, "endpoints"), Path::new("endpoints"));
-    if endpoints.len() > ENDPOINTS_MAX {
-        errors.push(FieldError::too_many(&path, endpoints.len(), ENDPOINTS_MAX));
-        return errors;
+/// Endpoints that did not change may have been let through by older rules.
+fn validate(slice: &Value, old: &Value) -> Errors {
+    let mut errors = ports(list(slice, "ports"));
+    if old.is_null() || slice.get("endpoints") != old.get("endpoints") {
+        errors.extend(all(list(slice, "endpoints"), text(slice, "addressType")));
     }
-    let kind = text(slice, "addressType");
-    for (i, endpoint) in endpoints.iter().enumerate() {
-        errors.extend(one(endpoint, kind, &path.index(i)));
-    }
-    errors.extend(ports(list(slice, "ports")));
     errors
+}
+
+fn all(endpoints: &[Value], kind: &str) -> Errors {
+    let path = Path::new("endpoints");
+    if endpoints.len() > ENDPOINTS_MAX {
+        return vec![FieldError::too_many(&path, endpoints.len(), ENDPOINTS_MAX)];
+    }
+    endpoints.iter().enumerate().flat_map(|(i, endpoint)| one(endpoint, kind, &path.index(i))).collect()
 }
 
 fn one(endpoint: &Value, kind: &str, path: &Path) -> Errors {
@@ -75,6 +98,10 @@ fn one(endpoint: &Value, kind: &str, path: &Path) -> Errors {
         errors.extend(check::named(&path.child("nodeName"), node, names::dns1123_subdomain(node)));
     }
     let topology = path.child("deprecatedTopology");
+    let count = map(endpoint, "deprecatedTopology").map_or(0, Map::len);
+    if count > LABELS_MAX {
+        errors.push(FieldError::too_many(&topology, count, LABELS_MAX));
+    }
     errors.extend(check::labels(map(endpoint, "deprecatedTopology"), &topology));
     let name = text(endpoint, "hostname");
     if has(endpoint, "hostname") {
@@ -90,7 +117,7 @@ fn hints(hints: &Value, path: &Path) -> Errors {
         let (items, at) = (list(hints, field), path.child(field));
         if items.len() > HINTS_MAX {
             errors.push(FieldError::too_many(&at, items.len(), HINTS_MAX));
-            continue;
+            return errors;
         }
         let mut seen = BTreeSet::new();
         for (i, item) in items.iter().enumerate() {
@@ -107,26 +134,25 @@ fn hints(hints: &Value, path: &Path) -> Errors {
 }
 
 fn addresses_of(endpoint: &Value, kind: &str, path: &Path) -> Errors {
-    let addresses = strings(endpoint, "addresses");
     let mut errors = Errors::new();
-    if addresses.is_empty() {
-        errors.push(FieldError::required(path, "must contain at least 1 address"));
-    }
-    if addresses.len() > ADDRESSES_MAX {
-        errors.push(FieldError::too_many(path, addresses.len(), ADDRESSES_MAX));
-    }
-    for (i, address) in addresses.into_iter().enumerate() {
+    for (i, address) in strings(endpoint, "addresses").into_iter().enumerate() {
         let at = path.index(i);
-        match kind {
-            "FQDN" => errors.extend(domain(address, &at)),
-            "IPv4" | "IPv6" => match addresses::ip(address, &at) {
-                Err(error) => errors.push(error),
-                Ok(ip) if ip.is_ipv4() != (kind == "IPv4") => {
-                    errors.push(FieldError::invalid(&at, address, format!("must be an {kind} address")));
+        if kind == "FQDN" {
+            errors.extend(domain(address, &at));
+        }
+        if !matches!(kind, "IPv4" | "IPv6") {
+            continue;
+        }
+        // Only the younger family has to be in its one form.
+        let canonical = if kind == "IPv6" { addresses::canonical_ip(address, &at) } else { None };
+        match (addresses::ip(address, &at), canonical) {
+            (Err(error), _) | (Ok(_), Some(error)) => errors.push(error),
+            (Ok(ip), None) => {
+                if ip.is_ipv4() != (kind == "IPv4") {
+                    errors.push(FieldError::invalid(path, address, format!("must be an {kind} address")));
                 }
-                Ok(ip) => errors.extend(addresses::endpoint(ip, address, &at)),
-            },
-            _ => {}
+                errors.extend(addresses::endpoint(ip, address, &at));
+            }
         }
     }
     errors
@@ -169,9 +195,6 @@ fn ports(ports: &[Value]) -> Errors {
             errors.push(FieldError::duplicate(&at.child("name"), name));
         }
         errors.extend(check::one_of(port, "protocol", &PROTOCOLS, &at));
-        if has(port, "port") {
-            errors.extend(check::port(int(port, "port").unwrap_or_default(), &at.child("port")));
-        }
         let application = text(port, "appProtocol");
         if has(port, "appProtocol") {
             let reasons = names::qualified_name(application);
@@ -182,15 +205,23 @@ fn ports(ports: &[Value]) -> Errors {
 }
 
 fn row(object: &Value, now: i64) -> Vec<Value> {
-    let number = |port: &Value| int(port, "port").map_or("*".to_owned(), |port| port.to_string());
+    let number = |port: &Value| match (int(port, "port"), has(port, "name")) {
+        (Some(number), _) => number.to_string(),
+        (None, true) => text(port, "name").to_owned(),
+        (None, false) => "*".to_owned(),
+    };
+    let shown = |items: &[String]| match shortened(items, "") {
+        nothing if nothing.is_empty() => "<unset>".to_owned(),
+        shown => shown,
+    };
     let ports: Vec<String> = list(object, "ports").iter().map(number).collect();
     let endpoints: Vec<String> =
         list(object, "endpoints").iter().flat_map(|e| strings(e, "addresses")).map(str::to_owned).collect();
     vec![
         json!(meta::name(object)),
         json!(text(object, "addressType")),
-        json!(shortened(&ports, "<unset>")),
-        json!(shortened(&endpoints, "<unset>")),
+        json!(shown(&ports)),
+        json!(shown(&endpoints)),
         age(object, now),
     ]
 }

@@ -41,8 +41,9 @@ fn validate(object: &Value) -> Errors {
 fn validate_status(object: &Value, _old: &Value) -> Errors {
     let (status, path) = (&object["status"], Path::new("status"));
     let mut errors = conditions::validate(&status["conditions"], &path.child("conditions"));
-    let counts = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"].into_iter();
-    errors.extend(counts.filter_map(|field| check::non_negative(status, field, &path)));
+    for field in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+        errors.extend(check::non_negative(status, field, &path));
+    }
     errors
 }
 

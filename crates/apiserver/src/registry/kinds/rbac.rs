@@ -1,6 +1,7 @@
 //! `rbac.authorization.k8s.io`: roles and their bindings.
 
 use machinery::field::{Errors, FieldError, Path};
+use machinery::selector::LabelSelector;
 use machinery::{meta, names};
 use serde_json::{Value, json};
 
@@ -16,9 +17,12 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     let base = Plain::new(generic);
     Some(match plural {
-        "roles" | "clusterroles" => Plain { validate: role, row: Some(role_row), ..base },
+        "roles" | "clusterroles" => {
+            Plain { checks: "rules[].verbs required", validate: role, row: Some(role_row), ..base }
+        }
         "rolebindings" | "clusterrolebindings" => Plain {
             complete: binding_defaults,
+            checks: "subjects[].name required\nroleRef struct\nroleRef.name required",
             validate: binding,
             validate_update: binding_update,
             row: Some(binding_row),
@@ -42,7 +46,11 @@ fn role(object: &Value) -> Errors {
             errors.push(FieldError::required(&at, detail));
         }
         for (i, selector) in selectors.iter().enumerate() {
-            errors.extend(check::selector(selector, &at.index(i)));
+            let at = at.index(i);
+            errors.extend(check::selector(selector, &at));
+            if LabelSelector::from_object(selector).is_err() {
+                errors.push(FieldError::invalid(&at, Value::Null, "invalid label selector."));
+            }
         }
     }
     errors
@@ -51,9 +59,6 @@ fn role(object: &Value) -> Errors {
 fn policy_rule(rule: &Value, cluster: bool, path: &Path) -> Errors {
     let mut errors = Errors::new();
     let empty = |field: &str| list(rule, field).is_empty();
-    if empty("verbs") {
-        errors.push(FieldError::required(&path.child("verbs"), "verbs must contain at least one value"));
-    }
     if !empty("nonResourceURLs") {
         let at = path.child("nonResourceURLs");
         let refuse = |detail: &str| FieldError::invalid(&at, rule["nonResourceURLs"].clone(), detail);
@@ -105,34 +110,29 @@ fn binding(object: &Value) -> Errors {
         errors.push(FieldError::not_supported(&path.child("kind"), text(role, "kind"), kinds));
     }
     let (name, at) = (text(role, "name"), path.child("name"));
-    if name.is_empty() {
-        errors.push(FieldError::required(&at, ""));
-    } else {
+    if !name.is_empty() {
         errors.extend(check::named(&at, name, names::path_segment(name)));
     }
     for (i, one) in list(object, "subjects").iter().enumerate() {
-        errors.extend(subject(one, &Path::new("subjects").index(i)));
+        errors.extend(subject(one, cluster, &Path::new("subjects").index(i)));
     }
     errors
 }
 
-fn subject(subject: &Value, path: &Path) -> Errors {
+fn subject(subject: &Value, cluster: bool, path: &Path) -> Errors {
     let mut errors = Errors::new();
     let (name, at) = (text(subject, "name"), path.child("name"));
     let group = |wanted: &str| {
         let group = text(subject, "apiGroup");
         (group != wanted).then(|| FieldError::not_supported(&path.child("apiGroup"), group, &[wanted]))
     };
-    if name.is_empty() {
-        errors.push(FieldError::required(&at, ""));
-    }
     match text(subject, "kind") {
         "ServiceAccount" => {
             if !name.is_empty() {
                 errors.extend(check::named(&at, name, names::dns1123_subdomain(name)));
             }
             errors.extend(group(""));
-            errors.extend(check::required(subject, "namespace", path));
+            errors.extend(check::required(subject, "namespace", path).filter(|_| cluster));
         }
         "User" | "Group" => errors.extend(group(GROUP)),
         kind => {
@@ -149,7 +149,9 @@ fn binding_update(object: &Value, old: &Value) -> Errors {
     if *role == old["roleRef"] {
         return Errors::new();
     }
-    vec![FieldError::invalid(&Path::new("roleRef"), role.clone(), "cannot change roleRef")]
+    let shown =
+        json!({"APIGroup": text(role, "apiGroup"), "Kind": text(role, "kind"), "Name": text(role, "name")});
+    vec![FieldError::invalid(&Path::new("roleRef"), shown, "cannot change roleRef")]
 }
 
 fn binding_row(object: &Value, now: i64) -> Vec<Value> {

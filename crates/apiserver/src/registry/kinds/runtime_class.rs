@@ -1,11 +1,12 @@
 //! `node.k8s.io`: runtime classes.
 
-use machinery::field::{Errors, Path};
-use machinery::{meta, names};
+use machinery::field::{Errors, FieldError, Path};
+use machinery::meta;
 use serde_json::{Value, json};
 
 use super::cells::age;
 use super::plain::Plain;
+use super::pod_spec;
 use super::value::{map, text};
 use super::{check, node_labels};
 use crate::registry::strategy::Generic;
@@ -13,8 +14,8 @@ use crate::registry::strategy::Generic;
 /// The strategy of a resource of the group.
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     (plural == "runtimeclasses").then(|| Plain {
+        checks: "handler required immutable label",
         validate,
-        immutable: &["/handler"],
         row: Some(row),
         warnings,
         update_warnings: |object, _| warnings(object),
@@ -23,14 +24,18 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
 }
 
 fn validate(object: &Value) -> Errors {
-    let handler = text(object, "handler");
-    let mut errors = check::named(&Path::new("handler"), handler, names::dns1123_label(handler));
-    let path = Path::new("overhead").child("podFixed");
-    for (name, amount) in map(&object["overhead"], "podFixed").into_iter().flatten() {
-        errors.extend(check::quantity(amount, &path.key(name)).err());
+    let mut errors = pod_spec::overhead_amounts(&object["overhead"]["podFixed"], &Path::new("overhead"));
+    let (scheduling, path) = (&object["scheduling"], Path::new("scheduling"));
+    errors.extend(check::labels(map(scheduling, "nodeSelector"), &path.child("nodeSelector")));
+    errors.extend(pod_spec::tolerations(scheduling, &path));
+    let mut seen = Vec::new();
+    for (i, toleration) in list(scheduling, "tolerations").iter().enumerate() {
+        let key = ["key", "operator", "value", "effect"].map(|field| text(toleration, field));
+        if seen.contains(&key) {
+            errors.push(FieldError::duplicate(&path.child("tolerations").index(i), toleration.clone()));
+        }
+        seen.push(key);
     }
-    let at = Path::new("scheduling").child("nodeSelector");
-    errors.extend(check::labels(map(&object["scheduling"], "nodeSelector"), &at));
     errors
 }
 

@@ -31,12 +31,17 @@ spec.requiresRepublish = false
 spec.seLinuxMount = false
 "#;
 
-const ATTACHMENT: &str = "
-spec           struct
-spec.attacher  required
+const CLASS: &str = "
+provisioner        required immutable
+parameters         immutable
+reclaimPolicy      immutable
+volumeBindingMode  immutable
 ";
 
-const CAPACITY: &str = "nodeTopology selector";
+const ATTACHMENT: &str = "
+spec           struct immutable
+spec.attacher  required caseless characters=63
+";
 
 /// The strategy of a resource of the group.
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
@@ -44,8 +49,8 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     Some(match plural {
         "storageclasses" => Plain {
             defaults: "reclaimPolicy = \"Delete\"\nvolumeBindingMode = \"Immediate\"",
+            checks: CLASS,
             validate: class,
-            validate_update: class_update,
             row: Some(class_row),
             warnings: node_labels::of_storage_class,
             update_warnings: |object, _| node_labels::of_storage_class(object),
@@ -54,6 +59,14 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "csidrivers" => Plain {
             defaults: DRIVER,
             complete: driver_defaults,
+            // Updates are counted, but not from one.
+            prepare: |object| {
+                drop_disabled(object, &Value::Null);
+                meta::set_generation(object, 0);
+            },
+            prepare_update: drop_disabled,
+            warnings: |object| token_warning(object, &Value::Null),
+            update_warnings: token_warning,
             validate: driver,
             validate_update: driver_update,
             row: Some(driver_row),
@@ -61,7 +74,6 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         },
         "csinodes" => Plain { validate: node, validate_update: node_update, row: Some(node_row), ..base },
         "csistoragecapacities" => Plain {
-            checks: CAPACITY,
             validate: capacity,
             immutable: &["/nodeTopology", "/storageClassName"],
             row: Some(capacity_row),
@@ -72,14 +84,13 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "volumeattachments" => Plain {
             checks: ATTACHMENT,
             validate: attachment,
-            validate_create: attachment_names,
-            validate_status: |object, _| attachment_status(&object["status"]),
-            immutable: &["/spec"],
+            validate_status: |object, _| attachment(object),
             row: Some(attachment_row),
             status: r#"{"attached":false}"#,
             ..base
         },
         "volumeattributesclasses" => Plain {
+            changes_first: true,
             validate: attributes,
             validate_update: |object, old| forbidden_updates(object, old, &["driverName", "parameters"]),
             row: Some(attributes_row),
@@ -101,10 +112,8 @@ fn class(object: &Value) -> Errors {
 }
 
 fn provisioner(name: &str, path: &Path) -> Errors {
-    if name.is_empty() {
-        return vec![FieldError::required(path, "")];
-    }
-    check::named(path, name, names::qualified_name(&name.to_lowercase()))
+    let name = name.to_lowercase();
+    if name.is_empty() { Errors::new() } else { check::named(path, &name, names::qualified_name(&name)) }
 }
 
 fn parameters(object: &Value, may_be_empty: bool) -> Errors {
@@ -134,7 +143,8 @@ fn bytes(map: &Map<String, Value>) -> usize {
 
 fn topologies(terms: &[Value]) -> Errors {
     let mut errors = Errors::new();
-    let mut before: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    // A term that says nothing is like as many as there are.
+    let mut before: Vec<BTreeMap<&str, BTreeSet<&str>>> = vec![BTreeMap::new(); terms.len()];
     for (i, term) in terms.iter().enumerate() {
         let path = Path::new("allowedTopologies").index(i).child("matchLabelExpressions");
         let mut keys = BTreeMap::new();
@@ -154,9 +164,8 @@ fn topologies(terms: &[Value]) -> Errors {
                 errors.push(FieldError::duplicate(&at.child("key"), key));
             }
         }
-        if before.contains(&keys) {
-            errors.push(FieldError::duplicate(&path, ""));
-        }
+        let same = before.iter().filter(|other| **other == keys);
+        errors.extend(same.map(|_| FieldError::duplicate(&path, "")));
         before.push(keys);
     }
     errors
@@ -169,12 +178,6 @@ fn forbidden_updates(object: &Value, old: &Value, fields: &[&str]) -> Errors {
         FieldError::forbidden(&Path::new(*field), format!("updates to {field} are forbidden."))
     };
     fields.iter().filter(|field| changed(field)).map(refuse).collect()
-}
-
-fn class_update(object: &Value, old: &Value) -> Errors {
-    let mut errors = forbidden_updates(object, old, &["parameters", "provisioner", "reclaimPolicy"]);
-    errors.extend(check::immutable(object, old, "/volumeBindingMode", &Path::new("volumeBindingMode")));
-    errors
 }
 
 fn class_row(object: &Value, now: i64) -> Vec<Value> {
@@ -196,6 +199,27 @@ fn driver_defaults(object: &mut Value) {
     }
 }
 
+/// That pods wait for a driver is not switched on; it stays where it was said before.
+fn drop_disabled(object: &mut Value, old: &Value) {
+    const FIELD: &str = "preventPodSchedulingIfMissing";
+    if !has(&old["spec"], FIELD)
+        && let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
+    {
+        spec.remove(FIELD);
+    }
+}
+
+/// Tokens that a driver gets with what may be logged.
+fn token_warning(object: &Value, old: &Value) -> Vec<String> {
+    let spec = &object["spec"];
+    let asks = !list(spec, "tokenRequests").is_empty()
+        && spec.get("tokenRequests") != old["spec"].get("tokenRequests")
+        && !has(spec, "serviceAccountTokenInSecrets");
+    let warning = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible \
+                   logging of tokens in volume attributes";
+    asks.then(|| warning.to_owned()).into_iter().collect()
+}
+
 fn driver(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let mut errors = Errors::new();
@@ -212,6 +236,11 @@ fn driver(object: &Value) -> Errors {
     if let Some(seconds) = int(spec, period).filter(|seconds| *seconds < 10) {
         let detail = "must be greater than or equal to 10 seconds";
         errors.push(FieldError::invalid(&path.child(period), seconds, detail));
+    }
+    let secret = "serviceAccountTokenInSecrets";
+    if has(spec, secret) && list(spec, "tokenRequests").is_empty() {
+        let detail = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+        errors.push(FieldError::invalid(&path.child(secret), spec[secret].clone(), detail));
     }
     errors
 }
@@ -324,7 +353,8 @@ fn node_update(object: &Value, old: &Value) -> Errors {
 
 fn capacity(object: &Value) -> Errors {
     let class = text(object, "storageClassName");
-    let mut errors = check::named(&Path::new("storageClassName"), class, names::dns1123_subdomain(class));
+    let mut errors = check::selector(&object["nodeTopology"], &Path::new("nodeTopology"));
+    errors.extend(check::named(&Path::new("storageClassName"), class, names::dns1123_subdomain(class)));
     if has(object, "capacity") {
         errors.extend(check::quantity(&object["capacity"], &Path::new("capacity")).err());
     }
@@ -335,13 +365,8 @@ fn node_row(object: &Value, now: i64) -> Vec<Value> {
     vec![json!(meta::name(object)), json!(list(&object["spec"], "drivers").len()), age(object, now)]
 }
 
-fn capacity_row(object: &Value, now: i64) -> Vec<Value> {
-    vec![
-        json!(meta::name(object)),
-        json!(text(object, "storageClassName")),
-        or_unset(object.get("capacity")),
-        age(object, now),
-    ]
+fn capacity_row(object: &Value, _now: i64) -> Vec<Value> {
+    vec![json!(meta::name(object)), json!(text(object, "storageClassName")), or_unset(object.get("capacity"))]
 }
 
 fn attachment(object: &Value) -> Errors {
@@ -360,12 +385,7 @@ fn attachment(object: &Value) -> Errors {
     }
     let node = text(spec, "nodeName");
     errors.extend(check::named(&path.child("nodeName"), node, names::dns1123_subdomain(node)));
-    errors
-}
-
-fn attachment_names(object: &Value) -> Errors {
-    let spec = &object["spec"];
-    let mut errors = csi_driver(text(spec, "attacher"), &Path::new("spec.attacher"));
+    errors.extend(attachment_status(&object["status"]));
     let volume = text(&spec["source"], "persistentVolumeName");
     if has(&spec["source"], "persistentVolumeName") {
         let path = Path::new("spec.source.persistentVolumeName");
@@ -407,7 +427,8 @@ fn attachment_row(object: &Value, now: i64) -> Vec<Value> {
 }
 
 fn attributes(object: &Value) -> Errors {
-    let mut errors = provisioner(text(object, "driverName"), &Path::new("driverName"));
+    let mut errors: Errors = check::required(object, "driverName", &Path::root()).into_iter().collect();
+    errors.extend(provisioner(text(object, "driverName"), &Path::new("driverName")));
     errors.extend(parameters(object, false));
     errors
 }

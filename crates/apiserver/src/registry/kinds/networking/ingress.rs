@@ -1,10 +1,12 @@
 //! Ingresses.
 
+use std::collections::BTreeSet;
+
 use machinery::field::{Errors, FieldError, Path};
 use machinery::{meta, names};
 use serde_json::{Value, json};
 
-use super::super::cells::{age, or_none};
+use super::super::cells::age;
 use super::super::plain::Plain;
 use super::super::value::{has, int, list, strings, text};
 use super::super::{addresses, check};
@@ -19,6 +21,7 @@ pub(super) fn plain(generic: Generic) -> Plain {
         validate,
         validate_create,
         validate_status,
+        status_warnings,
         row: Some(row),
         warnings,
         ..Plain::new(generic)
@@ -27,9 +30,11 @@ pub(super) fn plain(generic: Generic) -> Plain {
 
 /// A class was an annotation once.
 fn warnings(ingress: &Value) -> Vec<String> {
-    const CLASS: &str = "kubernetes.io/ingress.class";
-    let old = meta::annotation(ingress, CLASS).is_some() && !has(&ingress["spec"], "ingressClassName");
-    let what = format!("annotation \"{CLASS}\" is deprecated, please use 'spec.ingressClassName' instead");
+    let old =
+        meta::annotation(ingress, CLASS_ANNOTATION).is_some() && !has(&ingress["spec"], "ingressClassName");
+    let what = format!(
+        "annotation \"{CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"
+    );
     old.then_some(what).into_iter().collect()
 }
 
@@ -78,6 +83,13 @@ fn validate_create(object: &Value) -> Errors {
     };
     let path = Path::new("annotations").child(CLASS_ANNOTATION);
     vec![FieldError::invalid(&path, annotated, "must match `ingressClassName` when both are specified")]
+}
+
+fn status_warnings(object: &Value, _old: &Value) -> Vec<String> {
+    let points = list(&object["status"]["loadBalancer"], "ingress").iter().enumerate();
+    let path = Path::new("status").child("loadBalancer").child("ingress");
+    let unusual = |(i, point)| addresses::ip_warning(text(point, "ip"), &path.index(i));
+    points.filter_map(unusual).collect()
 }
 
 /// What a balancer says of itself; addresses that stood there before may stay.
@@ -189,7 +201,7 @@ fn service(service: &Value, path: &Path) -> Errors {
     if name.is_empty() {
         errors.push(FieldError::required(&at.child("name"), ""));
     } else {
-        errors.extend(check::named(&at.child("name"), name, names::dns1035_label(name)));
+        errors.extend(check::named(&at.child("name"), name, names::dns1123_label(name)));
     }
     let port = &service["port"];
     let at = at.child("port");
@@ -207,19 +219,17 @@ fn service(service: &Value, path: &Path) -> Errors {
 
 fn row(object: &Value, now: i64) -> Vec<Value> {
     let spec = &object["spec"];
-    let class = match text(spec, "ingressClassName") {
-        "" => meta::annotation(object, CLASS_ANNOTATION).unwrap_or_default(),
-        class => class,
-    };
-    let addresses: Vec<&str> = list(&object["status"]["loadBalancer"], "ingress")
-        .iter()
-        .map(|i| if has(i, "ip") { text(i, "ip") } else { text(i, "hostname") })
+    let class = if has(spec, "ingressClassName") { text(spec, "ingressClassName") } else { "<none>" };
+    let points = list(&object["status"]["loadBalancer"], "ingress").iter();
+    let addresses: BTreeSet<&str> = points
+        .map(|point| if text(point, "ip").is_empty() { text(point, "hostname") } else { text(point, "ip") })
+        .filter(|address| !address.is_empty())
         .collect();
     vec![
         json!(meta::name(object)),
-        json!(or_none(class)),
+        json!(class),
         json!(hosts(list(spec, "rules"))),
-        json!(addresses.join(",")),
+        json!(addresses.into_iter().collect::<Vec<_>>().join(",")),
         json!(if list(spec, "tls").is_empty() { "80" } else { "80, 443" }),
         age(object, now),
     ]
@@ -228,10 +238,19 @@ fn row(object: &Value, now: i64) -> Vec<Value> {
 /// The hosts of at most three rules.
 fn hosts(rules: &[Value]) -> String {
     const SHOWN: usize = 3;
-    let hosts: Vec<&str> = rules.iter().map(|r| text(r, "host")).filter(|h| !h.is_empty()).collect();
-    match hosts.len() {
-        0 => "*".to_owned(),
-        n if n > SHOWN => format!("{} + {} more...", hosts[..SHOWN].join(","), n - SHOWN),
-        _ => hosts.join(","),
+    let mut hosts = Vec::new();
+    let mut more = false;
+    for rule in rules {
+        more |= hosts.len() == SHOWN;
+        let host = text(rule, "host");
+        if !more && !host.is_empty() {
+            hosts.push(host);
+        }
+    }
+    match hosts.join(",") {
+        none if none.is_empty() => "*".to_owned(),
+        // Rules without a host count, too.
+        shown if more => format!("{shown} + {} more...", rules.len() - SHOWN),
+        shown => shown,
     }
 }

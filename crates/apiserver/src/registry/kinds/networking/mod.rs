@@ -7,29 +7,25 @@ use machinery::field::{Errors, FieldError, Path};
 use machinery::{meta, names};
 use serde_json::{Value, json};
 
-use super::cells::{age, or_none};
+use super::cells::age;
 use super::plain::Plain;
 use super::value::{fill, has, strings, text};
 use super::{addresses, check};
 use crate::registry::strategy::Generic;
 
 const CLASS: &str = "
-spec                      struct
-spec.controller           required bytes=250 domain-path
-spec.parameters.apiGroup  subdomain
-spec.parameters.kind      required segment
-spec.parameters.name      required segment
-spec.parameters.scope     required one-of=Cluster|Namespace
+spec.parameters.kind  required
+spec.parameters.name  required
 ";
 
 const ADDRESS: &str = "
 spec                     struct
-spec.parentRef           required
-spec.parentRef.group     subdomain
-spec.parentRef.resource  required segment
-spec.parentRef.name      required segment
-spec.parentRef.namespace segment
+spec.parentRef           required immutable
+spec.parentRef.resource  required
+spec.parentRef.name      required
 ";
+
+const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
 /// The strategy of a resource of the group.
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
@@ -40,7 +36,8 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "ingressclasses" => Plain {
             complete: class_defaults,
             checks: CLASS,
-            validate: class_parameters,
+            validate: class,
+            changes_first: true,
             immutable: &["/spec/controller"],
             row: Some(class_row),
             ..base
@@ -48,7 +45,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "ipaddresses" => Plain {
             names: Some(address_names),
             checks: ADDRESS,
-            immutable: &["/spec/parentRef"],
+            validate: parent,
             row: Some(address_row),
             ..base
         },
@@ -65,24 +62,68 @@ fn class_defaults(object: &mut Value) {
     }
 }
 
-/// Parameters of a class are of the cluster or of a namespace, and named accordingly.
-fn class_parameters(object: &Value) -> Errors {
+fn class(object: &Value) -> Errors {
+    const CONTROLLER_MAX: usize = 250;
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    let (controller, at) = (text(spec, "controller"), path.child("controller"));
     let mut errors = Errors::new();
-    let parameters = &object["spec"]["parameters"];
-    let path = Path::new("spec").child("parameters").child("namespace");
-    let namespace = text(parameters, "namespace");
+    if controller.len() > CONTROLLER_MAX {
+        errors.push(FieldError::too_long(&at, CONTROLLER_MAX));
+    }
+    errors.extend(check::domain_prefixed_path(controller, &at));
+    if has(spec, "parameters") {
+        errors.extend(class_parameters(&spec["parameters"], &path.child("parameters")));
+    }
+    errors
+}
+
+/// Names of what is referred to, which may be missing here.
+fn reference(reference: &Value, segments: &[&str], path: &Path) -> Errors {
+    let given = segments.iter().filter(|field| !text(reference, field).is_empty());
+    given
+        .flat_map(|field| {
+            let value = text(reference, field);
+            check::named(&path.child(field), value, names::path_segment(value))
+        })
+        .collect()
+}
+
+/// Parameters of a class are of the cluster or of a namespace, and named accordingly.
+fn class_parameters(parameters: &Value, path: &Path) -> Errors {
+    let (group, namespace) = (text(parameters, "apiGroup"), text(parameters, "namespace"));
+    let mut errors = Errors::new();
+    if has(parameters, "apiGroup") {
+        errors.extend(check::named(&path.child("apiGroup"), group, names::dns1123_subdomain(group)));
+    }
+    errors.extend(reference(parameters, &["kind", "name"], path));
+    let at = path.child("namespace");
     match (text(parameters, "scope"), has(parameters, "namespace")) {
         ("Namespace", false) => {
-            errors.push(FieldError::required(&path, "`parameters.scope` is set to 'Namespace'"));
+            errors.push(FieldError::required(&at, "`parameters.scope` is set to 'Namespace'"));
         }
         ("Namespace", true) => {
-            errors.extend(check::named(&path, namespace, names::dns1123_label(namespace)));
+            errors.extend(check::named(&at, namespace, names::dns1123_label(namespace)));
         }
         ("Cluster", true) => {
-            errors.push(FieldError::forbidden(&path, "`parameters.scope` is set to 'Cluster'"));
+            errors.push(FieldError::forbidden(&at, "`parameters.scope` is set to 'Cluster'"));
         }
-        _ => {}
+        ("Cluster", false) => {}
+        (other, _) => {
+            errors.push(FieldError::not_supported(&path.child("scope"), other, &["Cluster", "Namespace"]));
+        }
     }
+    errors
+}
+
+/// What an address belongs to.
+fn parent(object: &Value) -> Errors {
+    let (parent, path) = (&object["spec"]["parentRef"], Path::new("spec").child("parentRef"));
+    let group = text(parent, "group");
+    let mut errors = Errors::new();
+    if !group.is_empty() {
+        errors.extend(check::named(&path.child("group"), group, names::dns1123_subdomain(group)));
+    }
+    errors.extend(reference(parent, &["resource", "name", "namespace"], &path));
     errors
 }
 
@@ -100,7 +141,8 @@ fn ranges(object: &Value) -> Errors {
         return vec![FieldError::required(&path, "at least one CIDR required")];
     }
     if cidrs.len() > 2 {
-        return vec![FieldError::invalid(&path, object["spec"].clone(), "may only hold up to 2 values")];
+        let shown = json!({"CIDRs": cidrs});
+        return vec![FieldError::invalid(&path, shown, "may only hold up to 2 values")];
     }
     let mut errors: Errors = cidrs
         .iter()
@@ -142,8 +184,10 @@ fn class_row(object: &Value, now: i64) -> Vec<Value> {
     } else {
         "<none>".to_owned()
     };
+    let is_default = meta::annotation(object, DEFAULT_CLASS) == Some("true");
+    let name = meta::name(object);
     vec![
-        json!(meta::name(object)),
+        json!(if is_default { format!("{name} (default)") } else { name.to_owned() }),
         json!(text(&object["spec"], "controller")),
         json!(shown),
         age(object, now),
@@ -152,12 +196,15 @@ fn class_row(object: &Value, now: i64) -> Vec<Value> {
 
 fn address_row(object: &Value, _now: i64) -> Vec<Value> {
     let parent = &object["spec"]["parentRef"];
-    let parts = ["group", "resource", "namespace", "name"].map(|field| text(parent, field));
-    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    vec![json!(meta::name(object)), json!(parts.join("/"))]
+    let resource =
+        machinery::status::qualified(text(parent, "group"), text(parent, "resource")).to_lowercase();
+    let parts = [resource.as_str(), text(parent, "namespace")].into_iter().filter(|part| !part.is_empty());
+    let path: Vec<&str> = parts.chain([text(parent, "name")]).collect();
+    let shown = if parent.is_object() { path.join("/") } else { "<none>".to_owned() };
+    vec![json!(meta::name(object)), json!(shown)]
 }
 
 fn ranges_row(object: &Value, now: i64) -> Vec<Value> {
     let ranges = strings(&object["spec"], "cidrs").join(",");
-    vec![json!(meta::name(object)), json!(or_none(ranges)), age(object, now)]
+    vec![json!(meta::name(object)), json!(ranges), age(object, now)]
 }

@@ -17,7 +17,9 @@ pub(super) fn plain(generic: Generic) -> Plain {
     Plain {
         defaults: "spec.ingress[].ports[].protocol = \"TCP\"\nspec.egress[].ports[].protocol = \"TCP\"",
         complete: defaults,
-        validate,
+        checks: "spec.ingress[].from[].ipBlock.cidr required\nspec.egress[].to[].ipBlock.cidr required",
+        validate_create: |object| validate(object, &[]),
+        validate_update: |object, old| validate(object, &ranges(old)),
         row: Some(row),
         warnings,
         update_warnings: |object, _| warnings(object),
@@ -56,7 +58,25 @@ fn defaults(object: &mut Value) {
     put(spec, "policyTypes", if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) });
 }
 
-fn validate(object: &Value) -> Errors {
+/// Peers with where they stand.
+fn peers(object: &Value) -> impl Iterator<Item = (&Value, Path)> {
+    let directions = [("ingress", "from"), ("egress", "to")];
+    directions.into_iter().flat_map(|(direction, peers)| {
+        list(&object["spec"], direction).iter().enumerate().flat_map(move |(i, rule)| {
+            let at = Path::new("spec").child(direction).index(i).child(peers);
+            list(rule, peers).iter().enumerate().map(move |(j, peer)| (peer, at.index(j)))
+        })
+    })
+}
+
+/// All ranges of addresses that a policy names.
+fn ranges(object: &Value) -> Vec<&str> {
+    let blocks = peers(object).map(|(peer, _)| &peer["ipBlock"]);
+    blocks.flat_map(|block| std::iter::once(text(block, "cidr")).chain(strings(block, "except"))).collect()
+}
+
+/// All that is wrong with a policy; ranges that stood there before (`known`) may stay whatever they are.
+fn validate(object: &Value, known: &[&str]) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let mut errors = check::selector(&spec["podSelector"], &path.child("podSelector"));
     for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
@@ -66,7 +86,7 @@ fn validate(object: &Value) -> Errors {
                 errors.extend(port(one, &at.child("ports").index(j)));
             }
             for (j, one) in list(rule, peers).iter().enumerate() {
-                errors.extend(peer(one, &at.child(peers).index(j)));
+                errors.extend(peer(one, known, &at.child(peers).index(j)));
             }
         }
     }
@@ -86,7 +106,11 @@ fn validate(object: &Value) -> Errors {
 }
 
 fn port(port: &Value, path: &Path) -> Errors {
-    let mut errors: Errors = check::enumeration(port, "protocol", &PROTOCOLS, path).into_iter().collect();
+    let mut errors = Errors::new();
+    let protocol = text(port, "protocol");
+    if has(port, "protocol") && !PROTOCOLS.contains(&protocol) {
+        errors.push(FieldError::not_supported(&path.child("protocol"), protocol, &PROTOCOLS));
+    }
     let (first, last) = (&port["port"], int(port, "endPort"));
     let (at, end) = (path.child("port"), path.child("endPort"));
     let refuse = |last: i64, detail: &str| FieldError::invalid(&end, last, detail);
@@ -103,7 +127,12 @@ fn port(port: &Value, path: &Path) -> Errors {
             errors.extend(check::port_or_name(first, &at));
             let Some(last) = last else { return errors };
             if first.as_i64().is_some_and(|first| last < first) {
-                errors.push(refuse(last, "must be greater than or equal to `port`"));
+                // Upstream shows the first port here.
+                errors.push(FieldError::invalid(
+                    &end,
+                    first.clone(),
+                    "must be greater than or equal to `port`",
+                ));
             }
             errors.extend(check::port(last, &end));
         }
@@ -111,7 +140,7 @@ fn port(port: &Value, path: &Path) -> Errors {
     errors
 }
 
-fn peer(peer: &Value, path: &Path) -> Errors {
+fn peer(peer: &Value, known: &[&str], path: &Path) -> Errors {
     let mut errors = Errors::new();
     let selectors = ["podSelector", "namespaceSelector"].into_iter().filter(|field| has(peer, field));
     let mut count = 0;
@@ -120,7 +149,7 @@ fn peer(peer: &Value, path: &Path) -> Errors {
         errors.extend(check::selector(&peer[field], &path.child(field)));
     }
     if has(peer, "ipBlock") {
-        errors.extend(block(&peer["ipBlock"], &path.child("ipBlock")));
+        errors.extend(block(&peer["ipBlock"], known, &path.child("ipBlock")));
         if count > 0 {
             errors.push(FieldError::forbidden(path, "may not specify both ipBlock and another peer"));
         }
@@ -130,22 +159,18 @@ fn peer(peer: &Value, path: &Path) -> Errors {
     errors
 }
 
-fn block(block: &Value, path: &Path) -> Errors {
+fn block(block: &Value, known: &[&str], path: &Path) -> Errors {
     let (cidr, at) = (text(block, "cidr"), path.child("cidr"));
     if cidr.is_empty() {
-        return vec![FieldError::required(&at, "")];
+        return Errors::new();
     }
-    let range = match addresses::range(cidr, &at) {
-        Ok(range) => range,
-        Err(error) => return vec![error],
-    };
-    let mut errors = Errors::new();
+    let mut errors: Errors = addresses::new_range(cidr, known, &at).into_iter().collect();
+    let Some(range) = addresses::lenient_range(cidr) else { return errors };
     for (i, except) in strings(block, "except").into_iter().enumerate() {
         let at = path.child("except").index(i);
-        match addresses::range(except, &at) {
-            Err(error) => errors.push(error),
-            Ok(except) if range.strictly_holds(&except) => {}
-            Ok(_) => errors.push(FieldError::invalid(&at, except, "must be a strict subset of `cidr`")),
+        errors.extend(addresses::new_range(except, known, &at));
+        if addresses::lenient_range(except).is_some_and(|except| !range.strictly_holds(&except)) {
+            errors.push(FieldError::invalid(&at, except, "must be a strict subset of `cidr`"));
         }
     }
     errors
