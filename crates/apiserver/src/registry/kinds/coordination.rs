@@ -18,7 +18,14 @@ const OLDEST: &str = "OldestEmulationVersion";
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     let base = Plain::new(generic);
     Some(match plural {
-        "leases" => Plain { defaults: "spec = {}", validate: lease, row: Some(lease_row), ..base },
+        "leases" => Plain {
+            defaults: "spec = {}",
+            prepare: |lease| drop_disabled(lease, &Value::Null),
+            prepare_update: drop_disabled,
+            validate: lease,
+            row: Some(lease_row),
+            ..base
+        },
         "leasecandidates" => Plain {
             names: Some(names::config_map_key),
             validate: candidate,
@@ -28,6 +35,17 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         },
         _ => return None,
     })
+}
+
+/// That a server chooses the holder is not switched on; it stays where it was said before.
+fn drop_disabled(lease: &mut Value, old: &Value) {
+    for field in ["strategy", "preferredHolder"] {
+        if !has(&old["spec"], field)
+            && let Some(spec) = lease.get_mut("spec").and_then(Value::as_object_mut)
+        {
+            spec.remove(field);
+        }
+    }
 }
 
 fn lease(object: &Value) -> Errors {
@@ -107,7 +125,7 @@ fn lease_row(object: &Value, now: i64) -> Vec<Value> {
 fn candidate_row(object: &Value, now: i64) -> Vec<Value> {
     let spec = &object["spec"];
     let mut cells = vec![json!(meta::name(object))];
-    let fields = ["leaseName", "binaryVersion", "emulationVersion", "strategy"];
+    let fields = ["leaseName", "binaryVersion", "emulationVersion"];
     cells.extend(fields.map(|field| json!(text(spec, field))));
     cells.push(age(object, now));
     cells

@@ -71,7 +71,13 @@ fn migration(object: &Value) -> Errors {
 fn migration_row(object: &Value, _now: i64) -> Vec<Value> {
     let resource = &object["spec"]["resource"];
     let shown = machinery::status::qualified(text(resource, "group"), text(resource, "resource"));
-    vec![json!(meta::name(object)), json!(shown)]
+    let mut state = "Unknown";
+    for condition in list(&object["status"], "conditions").iter().filter(|c| text(c, "status") == "True") {
+        if let kind @ ("Running" | "Failed" | "Succeeded") = text(condition, "type") {
+            state = kind;
+        }
+    }
+    vec![json!(meta::name(object)), json!(shown), json!(state)]
 }
 
 fn storage_version_row(object: &Value, now: i64) -> Vec<Value> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::cells::{age, count};
 use super::check;
 use super::plain::Plain;
-use super::value::{flag, int, text};
+use super::value::{flag, has, int, list, text};
 use crate::registry::strategy::Generic;
 
 /// Highest priority that users may give.
@@ -106,8 +106,10 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     Some(match plural {
         "priorityclasses" => Plain {
             defaults: "preemptionPolicy = \"PreemptLowerPriority\"",
-            validate,
+            validate_create: validate,
             validate_update,
+            // Generations are not counted on: nothing that counts changes.
+            regenerates: Some(|_, _| false),
             row: Some(row),
             ..base
         },
@@ -116,6 +118,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
             defaults: "spec.disruptionMode = {\"single\": {}}",
             checks: POD_GROUP,
             status_checks: POD_GROUP_STATUS,
+            row: Some(group_row),
             ..base
         },
         "compositepodgroups" => Plain {
@@ -142,8 +145,8 @@ fn validate(object: &Value) -> Errors {
         let detail = format!("maximum allowed value of a user defined priority is {USER_MAX}");
         errors.push(FieldError::forbidden(&Path::new("value"), detail));
     }
-    let policies = ["Never", "PreemptLowerPriority"];
-    errors.extend(check::enumeration(object, "preemptionPolicy", &policies, &Path::root()));
+    let policies = ["PreemptLowerPriority", "Never"];
+    errors.extend(check::one_of(object, "preemptionPolicy", &policies, &Path::root()));
     errors
 }
 
@@ -177,5 +180,26 @@ fn row(object: &Value, now: i64) -> Vec<Value> {
         json!(flag(object, "globalDefault")),
         age(object, now),
         json!(text(object, "preemptionPolicy")),
+    ]
+}
+
+fn group_row(object: &Value, now: i64) -> Vec<Value> {
+    let spec = &object["spec"];
+    let condition = |kind: &str| {
+        list(&object["status"], "conditions").iter().rev().find(|condition| text(condition, "type") == kind)
+    };
+    let state = match (condition("DisruptionTarget"), condition("PodGroupScheduled")) {
+        (Some(disrupted), _) => text(disrupted, "reason"),
+        (None, Some(scheduled)) if text(scheduled, "status") == "True" => "Scheduled",
+        (None, Some(_)) => "Unschedulable",
+        (None, None) => "Pending",
+    };
+    let workload = &spec["workloadRef"];
+    vec![
+        json!(meta::name(object)),
+        json!(if has(&spec["schedulingPolicy"], "gang") { "Gang" } else { "Basic" }),
+        json!(if workload.is_object() { text(workload, "workloadName") } else { "<none>" }),
+        json!(state),
+        age(object, now),
     ]
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::super::cells::or_none;
 use super::super::check;
 use super::super::plain::Plain;
+use super::super::signers;
 use super::super::value::text;
 use crate::registry::strategy::Generic;
 
@@ -16,8 +17,7 @@ const BUNDLE_MAX: usize = 1 << 20;
 
 pub(super) fn plain(generic: Generic) -> Plain {
     Plain {
-        checks: "spec struct\nspec.signerName signer",
-        validate: name,
+        validate: signer_and_name,
         validate_create: |object| anchors(text(&object["spec"], "trustBundle")),
         validate_update: |object, old| {
             let (new, was) = [object, old].map(|object| text(&object["spec"], "trustBundle")).into();
@@ -36,6 +36,13 @@ pub(super) fn plain(generic: Generic) -> Plain {
         selectable: &["spec.signerName"],
         ..Plain::new(generic)
     }
+}
+
+fn signer_and_name(object: &Value) -> Errors {
+    let (signer, path) = (text(&object["spec"], "signerName"), Path::new("spec").child("signerName"));
+    let mut errors = if signer.is_empty() { Errors::new() } else { signers::name(signer, &path) };
+    errors.extend(name(object));
+    errors
 }
 
 /// A bundle of a signer is called after it.

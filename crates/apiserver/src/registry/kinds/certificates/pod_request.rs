@@ -6,6 +6,7 @@ use machinery::field::{Errors, FieldError, Path};
 use machinery::{meta, names};
 use serde_json::{Value, json};
 
+use super::super::cells::labels;
 use super::super::plain::Plain;
 use super::super::value::{int, list, text};
 use super::super::{check, conditions, signers};
@@ -231,5 +232,6 @@ fn row(object: &Value, _now: i64) -> Vec<Value> {
         ["podName", "serviceAccountName", "nodeName", "signerName"].map(|field| json!(text(spec, field))),
     );
     cells.push(json!(outcome(object).unwrap_or("Pending")));
+    cells.push(labels(spec, "unverifiedUserAnnotations"));
     cells
 }
