@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::cells::age;
 use super::plain::Plain;
 use super::pod_spec;
-use super::value::{map, text};
+use super::value::{list, map, text};
 use super::{check, node_labels};
 use crate::registry::strategy::Generic;
 

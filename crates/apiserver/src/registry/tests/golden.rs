@@ -118,7 +118,12 @@ async fn what_an_update_does() {
         if !as_wanted {
             wrong.push(format!("{row}\n  {code} {}", says.map_or_else(|| answer.to_string(), str::to_owned)));
         }
-        h.send("DELETE", &format!("{path}/{name}?gracePeriodSeconds=0"), Value::Null).await;
+        h.send(
+            "DELETE",
+            &format!("{path}/{name}?gracePeriodSeconds=0&propagationPolicy=Background"),
+            Value::Null,
+        )
+        .await;
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }

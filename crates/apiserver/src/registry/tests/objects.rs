@@ -105,6 +105,32 @@ async fn patches_of_all_kinds() {
 }
 
 #[tokio::test]
+async fn a_version_on_its_way_out_warns() {
+    let h = Harness::start().await;
+    for (path, warning) in [
+        (
+            "/api/v1/namespaces/default/endpoints",
+            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+        ),
+        ("/api/v1/componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"),
+        (
+            "/apis/certificates.k8s.io/v1beta1/clustertrustbundles",
+            "certificates.k8s.io/v1beta1 ClusterTrustBundle is deprecated in v1.37+, unavailable in v1.40+; use \
+             certificates.k8s.io/v1 ClusterTrustBundle",
+        ),
+        (
+            "/apis/resource.k8s.io/v1beta2/resourceslices",
+            "resource.k8s.io/v1beta2 ResourceSlice is deprecated in v1.36+, unavailable in v1.39+",
+        ),
+    ] {
+        let answer = h.answer("GET", path, Ask::default(), Bytes::new()).await.expect("a list");
+        assert_eq!(answer.warnings, [warning]);
+    }
+    let maps = h.answer("GET", MAPS, Ask::default(), Bytes::new()).await.expect("a list");
+    assert!(maps.warnings.is_empty());
+}
+
+#[tokio::test]
 async fn unknown_fields_warn_or_are_refused() {
     let h = Harness::start().await;
     let body = json!({"metadata": {"name": "a"}, "dta": {}});

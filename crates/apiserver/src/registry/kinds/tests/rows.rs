@@ -54,6 +54,19 @@ fn cells_as_upstream_prints_them() {
     let revision = json!({"metadata": {"name": "r", "ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "controller": true}]}, "revision": 2});
     let ingress = json!({"metadata": {"name": "i"}, "spec": {"rules": [{"host": "a.b"}, {"host": "c.d"}], "tls": [{}]},
         "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}});
+    let address = json!({"metadata": {"name": "10.0.0.1"}, "spec": {"parentRef": {"resource": "services", "namespace": "n", "name": "s"}}});
+    let group = json!({"metadata": {"name": "g"}, "spec": {"schedulingPolicy": {"gang": {}}, "workloadRef": {"workloadName": "w"}},
+        "status": {"conditions": [{"type": "PodGroupScheduled", "status": "False"}]}});
+    let rule = json!({"metadata": {"name": "r"}, "spec": {"taint": {"key": "k", "value": "v", "effect": "NoExecute"}}});
+    let pools = json!({"metadata": {"name": "p"}, "spec": {"driver": "d"}, "status": {"poolCount": 3,
+        "conditions": [{"type": "Complete", "status": "True"}], "pools": [
+            {"totalDevices": 5, "availableDevices": 2, "allocatedDevices": 3}, {"validationError": "x"}]}});
+    let migration = json!({"metadata": {"name": "m"}, "spec": {"resource": {"group": "a", "resource": "x"}},
+        "status": {"conditions": [{"type": "Running", "status": "True"}, {"type": "Failed", "status": "False"}]}});
+    let slice = json!({"metadata": {"name": "s"}, "addressType": "IPv4", "ports": [{"port": 80}, {"name": "web"}, {}]});
+    let binding = json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "paramRef": {"selector": {"matchLabels": {"a": "b"}}}}});
+    let secret = json!({"metadata": {"name": "s"}, "type": "Opaque", "data": {"a": "Yg=="}});
+    let node = json!({"metadata": {"name": "n"}, "status": {"nodeInfo": {"kernelVersion": "6.1", "architecture": "amd64"}}});
     for (group, plural, object, from, cells) in [
         (
             "",
@@ -73,6 +86,30 @@ fn cells_as_upstream_prints_them() {
         ("batch", "jobs", &job, 1, json!(["Complete", "3/3", "100s"])),
         ("storage.k8s.io", "csidrivers", &driver, 1, json!([true, false, false, "a", false, "Persistent"])),
         ("apps", "controllerrevisions", &revision, 1, json!(["daemonset.apps/d", 2])),
+        ("networking.k8s.io", "ipaddresses", &address, 1, json!(["services/n/s"])),
+        ("scheduling.k8s.io", "podgroups", &group, 1, json!(["Gang", "w", "Unschedulable"])),
+        ("resource.k8s.io", "devicetaintrules", &rule, 1, json!(["k", "v", "NoExecute", ""])),
+        (
+            "resource.k8s.io",
+            "resourcepoolstatusrequests",
+            &pools,
+            1,
+            json!(["d", "5", "2", "3", "0", "1", 3, "Complete (2/3 pools)"]),
+        ),
+        ("storagemigration.k8s.io", "storageversionmigrations", &migration, 1, json!(["x.a", "Running"])),
+        ("discovery.k8s.io", "endpointslices", &slice, 1, json!(["IPv4", "80,web,*", "<unset>"])),
+        (
+            "admissionregistration.k8s.io",
+            "validatingadmissionpolicybindings",
+            &binding,
+            1,
+            json!([
+                "p",
+                "&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:[]LabelSelectorRequirement{},}"
+            ]),
+        ),
+        ("", "secrets", &secret, 1, json!(["Opaque", 1])),
+        ("", "nodes", &node, 8, json!(["6.1 (amd64)"])),
         ("networking.k8s.io", "ingresses", &ingress, 1, json!(["<none>", "a.b,c.d", "1.2.3.4", "80, 443"])),
     ] {
         let cells = cells.as_array().expect("cells").clone();
@@ -91,7 +128,7 @@ async fn events_print_alike_in_both_groups() {
     let core = h.view("/api/v1/namespaces/default/events", table).await;
     let cells = &core["rows"][0]["cells"];
     assert_eq!(cells[3], "pod/p", "{core}");
-    assert_eq!((&cells[5], &cells[6], &cells[8]), (&json!("kubelet, n"), &json!("it runs"), &json!("3")));
+    assert_eq!((&cells[5], &cells[6], &cells[8]), (&json!("kubelet, n"), &json!("it runs"), &json!(3)));
     let other = h.view("/apis/events.k8s.io/v1/namespaces/default/events", table).await;
     assert_eq!(other["rows"][0]["cells"], *cells);
 }

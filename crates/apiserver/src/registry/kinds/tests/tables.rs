@@ -63,9 +63,7 @@ pub(super) fn updates(resource: Resource, subresource: &str, cases: Vec<(Value, 
             "" => {
                 let mut new = wanted;
                 strategy.prepare_for_update(&mut new, &old);
-                let mut errors = strategy.validate(&new);
-                errors.extend(strategy.validate_update(&new, &old));
-                errors
+                strategy.validate_changed(&new, &old)
             }
             "status" => {
                 strategy.prepare_for_status_update(&mut wanted, &old);

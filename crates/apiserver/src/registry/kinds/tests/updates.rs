@@ -92,7 +92,7 @@ fn configuration() -> Vec<Case> {
             "/apis/storage.k8s.io/v1/storageclasses",
             json!({"metadata": {"name": "m"}, "provisioner": "a.b/c"}),
             json!({"provisioner": "a.b/d"}),
-            "provisioner: Forbidden: updates to provisioner are forbidden.",
+            "provisioner: Invalid value: null: field is immutable",
         ),
         (
             "/apis/storage.k8s.io/v1/storageclasses",
@@ -110,7 +110,7 @@ fn configuration() -> Vec<Case> {
             "/apis/node.k8s.io/v1/runtimeclasses",
             json!({"metadata": {"name": "m"}, "handler": "a"}),
             json!({"handler": "b"}),
-            "handler: Invalid value: \"b\": field is immutable",
+            "handler: Invalid value: null: field is immutable",
         ),
     ]
 }

@@ -85,10 +85,7 @@ fn things_of_the_past_are_warned_of() {
         ("", "nodes"),
         vec![(
             named(json!({"spec": {"externalID": "e", "configSource": {}}})),
-            &[
-                "spec.configSource: the feature is removed",
-                "spec.externalID: this field is deprecated, and is unused by Kubernetes",
-            ],
+            &["spec.externalID: this field is deprecated, and is unused by Kubernetes"],
         )],
     );
     warned(
@@ -160,8 +157,10 @@ fn jobs_are_warned_of() {
         [
             format!("spec.jobTemplate.spec: {many}"),
             format!("spec.jobTemplate.spec.template.spec.nodeSelector[beta.kubernetes.io/os]: {label}"),
-            "CRON_TZ or TZ used in spec.spec.schedule is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
-                .to_owned(),
         ]
     );
+    let zoned = strategy("batch", "cronjobs").update_warnings("", &cron, &cron);
+    let wanted = "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see \
+                  https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details";
+    assert_eq!(zoned, [wanted]);
 }

@@ -52,33 +52,30 @@ fn templates_are_refused() {
                     "spec.strategy: Unsupported value: {\"type\":\"X\"}: supported values: \"Recreate\", \"RollingUpdate\"",
                 ],
             ),
-            (
-                workload_with(
-                    &json!({"replicas": 2, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", "gcePersistentDisk": {"pdName": "d"}}]}}}),
-                ),
-                &[
-                    "spec.template.spec.volumes[0].gcePersistentDisk.readOnly: Invalid value: false: must be true for replicated pods > 1; GCE PD can only be mounted on multiple machines if it is read-only",
-                ],
-            ),
         ],
     );
 }
 
 #[test]
-fn sets_do_not_look_into_their_pods() {
-    let mut named = workload_with(&json!({}));
-    named["metadata"]["name"] = json!("a.b");
+fn pods_of_sets_have_their_claims_and_names() {
+    let mut claiming = in_template(&json!({"spec": {"hostname": "A", "subdomain": "A", "containers": [
+        {"name": "c", "image": "i", "volumeMounts": [{"name": "d", "mountPath": "/d"}]}]}}));
+    claiming["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "d"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]);
     refused(
         SETS,
         vec![
-            (in_template(&json!({"spec": {"containers": []}})), &[]),
+            (
+                in_template(&json!({"spec": {"containers": []}})),
+                &["spec.template.spec.containers: Required value"],
+            ),
+            (claiming, &[]),
             (
                 in_template(&json!({"spec": {"activeDeadlineSeconds": 5}})),
                 &[
                     "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in StatefulSet is not Supported",
                 ],
             ),
-            (named, &["metadata.name: Invalid value: \"a.b\": must not contain dots"]),
             (
                 workload_with(&json!({"podManagementPolicy": "X"})),
                 &["spec.podManagementPolicy: Invalid value: \"X\": must be 'OrderedReady' or 'Parallel'"],
@@ -144,8 +141,8 @@ fn revisions_have_data() {
         vec![(
             json!({"metadata": {"name": "r"}, "revision": -1}),
             &[
-                "data: Required value: data is mandatory",
                 "revision: Invalid value: -1: must be greater than or equal to 0",
+                "data: Required value: data is mandatory",
             ],
         )],
     );
