@@ -80,10 +80,11 @@ impl Quantity {
         }
         quantity.round_to(NANO);
         if format == Format::BinarySi {
-            if quantity > Self::from_i128(BINARY_MAX) {
-                (quantity.mantissa, quantity.scale) = (BINARY_MAX, 0);
+            let greatest = Self::from_i128(BINARY_MAX);
+            if quantity > greatest || quantity < greatest.neg() {
+                (quantity.mantissa, quantity.scale) = (BINARY_MAX * quantity.mantissa.signum(), 0);
             }
-            if quantity.mantissa.abs() != 0 && quantity.abs_less_than_one() {
+            if !quantity.is_zero() && quantity.abs_less_than_one() {
                 quantity.format = Format::DecimalSi;
             }
         }
@@ -173,7 +174,7 @@ impl Quantity {
     /// The amount with the opposite sign.
     #[must_use]
     pub fn neg(&self) -> Self {
-        Self { mantissa: -self.mantissa, text: None, ..*self }
+        Self { mantissa: self.mantissa.saturating_neg(), text: None, ..*self }
     }
 
     /// Rounds away from zero to whole units of 10^`scale`.
@@ -199,7 +200,7 @@ impl Quantity {
 
     fn abs_less_than_one(&self) -> bool {
         self.scale < 0
-            && 10i128.checked_pow(self.scale.unsigned_abs()).is_none_or(|one| self.mantissa.abs() < one)
+            && 10u128.checked_pow(self.scale.unsigned_abs()).is_none_or(|one| self.mantissa.unsigned_abs() < one)
     }
 
     /// Whether the amount is a whole number, and which.
