@@ -14,6 +14,8 @@ const NANO: i32 = -9;
 const BINARY_MAX: i128 = i64::MAX as i128;
 /// Digits that fit into upstream's fast path; decides which spellings are kept as they are.
 const FAST_DIGITS: usize = 18;
+/// More digits than this has are not taken: what is printed has up to two zeros more, and has to be read again.
+const SIGNIFICANT_MAX: i128 = 10i128.pow(36);
 /// Largest power of ten that has a suffix (`E`).
 const LARGEST_SUFFIX: i32 = 18;
 
@@ -246,6 +248,14 @@ fn split(text: &str) -> Result<Parts<'_>, QuantityError> {
     Ok(Parts { negative, whole: whole.trim_start_matches('0'), fraction, suffix: tail })
 }
 
+
+fn without_zeros(mut mantissa: i128) -> i128 {
+    while mantissa != 0 && mantissa % 10 == 0 {
+        mantissa /= 10;
+    }
+    mantissa
+}
+
 /// Base, exponent and family of a suffix.
 fn suffix(text: &str) -> Option<(u8, i32, Format)> {
     use Format::{BinarySi, DecimalSi};
@@ -278,6 +288,9 @@ fn amount(parts: &Parts<'_>, base: u8, exponent: i32) -> Result<Quantity, Quanti
         let digit = i128::from(digit - b'0');
         mantissa =
             mantissa.checked_mul(10).and_then(|m| m.checked_add(digit)).ok_or(QuantityError::Numeric)?;
+    }
+    if without_zeros(mantissa) > SIGNIFICANT_MAX {
+        return Err(QuantityError::Numeric);
     }
     let places = i32::try_from(fraction.len()).map_err(|_| QuantityError::Numeric)?;
     let scale = if base == 10 {
