@@ -202,7 +202,9 @@ impl Quantity {
 
     fn abs_less_than_one(&self) -> bool {
         self.scale < 0
-            && 10u128.checked_pow(self.scale.unsigned_abs()).is_none_or(|one| self.mantissa.unsigned_abs() < one)
+            && 10u128
+                .checked_pow(self.scale.unsigned_abs())
+                .is_none_or(|one| self.mantissa.unsigned_abs() < one)
     }
 
     /// Whether the amount is a whole number, and which.
@@ -247,7 +249,6 @@ fn split(text: &str) -> Result<Parts<'_>, QuantityError> {
     }
     Ok(Parts { negative, whole: whole.trim_start_matches('0'), fraction, suffix: tail })
 }
-
 
 fn without_zeros(mut mantissa: i128) -> i128 {
     while mantissa != 0 && mantissa % 10 == 0 {

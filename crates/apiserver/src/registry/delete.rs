@@ -196,13 +196,27 @@ impl Call<'_> {
             Step::Remove => self.remove_as(key, expect).await,
             Step::MarkAndRemove(marked) => {
                 let stored = self.put(key, expect, &marked).await?;
-                self.remove_as(key, Expect::Revision(stored.revision)).await
+                self.remove_marked(key, stored).await
             }
             Step::Keep(marked) => {
                 let stored = self.put(key, expect, &marked).await?;
                 Ok(Outcome::Pending(answer::parse(&stored.bytes)?))
             }
         }
+    }
+
+    /// Removes what was marked before. A kubelet that sees the mark may change the object meanwhile, or be faster, which is as good
+    /// (kubernetes/kubernetes#19403).
+    async fn remove_marked(&self, key: &str, mut marked: Entry) -> Result<Outcome, Refused> {
+        let uid = |entry: &Entry| Ok::<_, Status>(meta::uid(&answer::parse(&entry.bytes)?).to_owned());
+        for _ in 0..RETRIES {
+            match self.remove_as(key, Expect::Revision(marked.revision)).await {
+                Err(Refused::Conflict(Some(current))) if uid(&current)? == uid(&marked)? => marked = current,
+                Err(Refused::Conflict(_)) => return Ok(Outcome::Deleted(answer::parse(&marked.bytes)?)),
+                done => return done,
+            }
+        }
+        Err(Refused::Conflict(Some(marked)))
     }
 
     async fn remove_as(&self, key: &str, expect: Expect) -> Result<Outcome, Refused> {
@@ -346,5 +360,42 @@ fn bump_generation(object: &mut Value) {
     let generation = meta::generation(object);
     if generation > 0 {
         meta::set_generation(object, generation + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use store::Write;
+
+    use super::super::own::own_request;
+    use super::super::tests::harness::{Harness, pod};
+    use super::*;
+
+    const PODS: &str = "/api/v1/namespaces/default/pods";
+
+    #[tokio::test]
+    async fn others_may_remove_or_change_what_is_marked() {
+        let h = Harness::start().await;
+        for (removed, recreated) in [(false, false), (true, false), (true, true)] {
+            let made = h.must(201, "POST", PODS, pod("p")).await;
+            let request = own_request(&made).unwrap();
+            let call = h.registry.own_call(&request).unwrap();
+            let key = call.key();
+            let marked = call.current(&key).await.unwrap().unwrap();
+            h.patch("merge-patch+json", &format!("{PODS}/p"), json!({"metadata": {"labels": {"a": "b"}}}))
+                .await;
+            if removed {
+                let gone = Write::Delete { key: key.clone(), expect: Expect::Any };
+                call.store().write(gone).await.unwrap();
+            }
+            if recreated {
+                h.must(201, "POST", PODS, pod("p")).await;
+            }
+            let outcome = call.remove_marked(&key, marked).await;
+            let Ok(Outcome::Deleted(last)) = outcome else { panic!("it was not deleted") };
+            assert_eq!(meta::uid(&last), meta::uid(&made));
+            assert_eq!(call.current(&key).await.unwrap().is_some(), recreated, "only that pod was to go");
+        }
     }
 }

@@ -93,7 +93,7 @@ impl Registry {
         entry.map(|entry| parse(&entry.bytes)).transpose()
     }
 
-    fn own_call<'a>(&'a self, request: &'a ApiRequest) -> Result<Call<'a>, Status> {
+    pub(super) fn own_call<'a>(&'a self, request: &'a ApiRequest) -> Result<Call<'a>, Status> {
         let info = &request.info;
         let handle = self.lookup(&info.group, &info.version, &info.resource);
         Call::new(self, request, handle.ok_or_else(Status::no_such_resource)?)
@@ -109,7 +109,7 @@ async fn create(call: &Call<'_>, object: Value) -> Result<Value, Status> {
 }
 
 /// The request that is about this object.
-fn own_request(object: &Value) -> Result<ApiRequest, Status> {
+pub(super) fn own_request(object: &Value) -> Result<ApiRequest, Status> {
     let (group, version) = meta::split_api_version(meta::api_version(object));
     let resource = Resources::builtin().by_kind(group, version, meta::kind(object));
     let info = RequestInfo {
