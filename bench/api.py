@@ -41,19 +41,19 @@ def body(size=1_400):
 class H2load:
     def __init__(self, work, bearer):
         self.work, self.bearer = work, bearer
-        self.body = os.path.join(work, "body")
-        with open(self.body, "w", encoding="utf-8") as file:
-            file.write(body())
 
-    def run(self, path, requests, connections, streams, post):
-        """Requests per second and the 99th percentile of their times in ms."""
+    def run(self, path, requests, connections, streams, post=None):
+        """Requests per second and the 99th percentile of their times in ms; `post` is the body to be sent."""
         log = os.path.join(self.work, "log")
         if os.path.exists(log):
             os.remove(log)
         command = ["h2load", "-n", str(requests), "-c", str(connections), "-m", str(streams), "-t", "1", "--log-file", log]
         command += ["-H", f"authorization: Bearer {self.bearer}"]
         if post:
-            command += ["-d", self.body, "-H", "content-type: application/json"]
+            sent = os.path.join(self.work, "body")
+            with open(sent, "w", encoding="utf-8") as file:
+                file.write(post)
+            command += ["-d", sent, "-H", "content-type: application/json"]
         begun = time.monotonic()
         printed = subprocess.run([*command, CLUSTER["server"] + path], check=True, capture_output=True, text=True).stdout
         took = time.monotonic() - begun
@@ -94,16 +94,16 @@ def watchers(work, bearer):
 def requests(load):
     for name in ("alone", "many", "listed"):
         namespace(name)
-    rate, late = load.run(PATH.format("alone"), CREATES_ALONE, 1, 1, True)
+    rate, late = load.run(PATH.format("alone"), CREATES_ALONE, 1, 1, body())
     figure("durable creates, 1 client", f"{rate:.0f} /s (p99 {late:.1f} ms)")
-    rate, late = load.run(PATH.format("many"), CREATES, 8, 8, True)
+    rate, late = load.run(PATH.format("many"), CREATES, 8, 8, body())
     figure("durable creates, 8 x 8 streams", f"{rate:.0f} /s (p99 {late:.1f} ms)")
     path = PATH.format("alone")
     one = json.loads(call(connect(), "GET", path + "?limit=1"))["items"][0]["metadata"]["name"]
-    rate, late = load.run(f"{path}/{one}", GETS, 8, 8, False)
+    rate, late = load.run(f"{path}/{one}", GETS, 8, 8)
     figure("gets, 8 x 8 streams", f"{rate:.0f} /s (p99 {late:.1f} ms)")
-    load.run(PATH.format("listed"), LISTED, 8, 8, True)
-    # The list of the measured size: 18 MB, as the peer's was.
+    # Larger ones, so that the list has the size that upstream's had: 18 MB.
+    load.run(PATH.format("listed"), LISTED, 8, 8, body(2_120))
     lists(PATH.format("listed"))
 
 
@@ -116,7 +116,7 @@ def main():
             watchers(work, load.bearer)
         else:
             namespace("filled")
-            load.run(PATH.format("filled"), int(numbers[0]), 8, 8, True)
+            load.run(PATH.format("filled"), int(numbers[0]), 8, 8, body())
 
 
 main()
