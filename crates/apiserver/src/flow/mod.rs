@@ -6,6 +6,7 @@ mod health;
 mod impersonate;
 mod limits;
 mod metrics;
+mod mirror;
 mod pages;
 mod policy;
 mod priority;

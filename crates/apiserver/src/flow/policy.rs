@@ -1,13 +1,14 @@
 //! Authorization: roles, bindings and what nodes may reach, kept up to date by the store's feed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use auth::rbac::{Kind, Rbac, RulesForUser};
 use auth::{Attributes, Decision, MASTERS_GROUP, NodeAuthorizer, NodeGraph, UserInfo};
 use machinery::status::Status;
-use parking_lot::{Mutex, RwLock};
-use store::{Entry, EventKind, ListOptions, ReadError, Sink, Store};
+use parking_lot::RwLock;
+use store::{Entry, ReadError, Store};
+
+use super::mirror::{Mirror, Mirrored};
 
 /// What a watched resource holds.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +41,8 @@ struct State {
 /// Decides what requests may do.
 pub struct Policy {
     state: Arc<State>,
-    /// The feed only knows its sinks weakly: they live as long as this.
-    _sinks: Vec<Arc<PolicySink>>,
+    /// The feed only knows them weakly: they live as long as this.
+    _mirrors: Vec<Arc<Mirror<Part>>>,
 }
 
 impl Policy {
@@ -51,21 +52,13 @@ impl Policy {
     /// Those of [`Store::list`].
     pub async fn start(store: &dyn Store) -> Result<Policy, ReadError> {
         let state = Arc::new(State::default());
-        let mut sinks = Vec::with_capacity(WATCHED.len());
+        let mut mirrors = Vec::with_capacity(WATCHED.len());
         for (group, plural, watched) in WATCHED {
             let prefix = crate::registry::prefix(group, plural);
-            let sink = Arc::new(PolicySink {
-                prefix: prefix.clone(),
-                watched,
-                state: state.clone(),
-                early: Mutex::new(Some(HashMap::new())),
-            });
-            store.feed().attach(&prefix, &sink);
-            let page = store.list(&prefix, ListOptions::default()).await?;
-            sink.load(&page.entries);
-            sinks.push(sink);
+            let part = Part { prefix: prefix.clone(), watched, state: state.clone() };
+            mirrors.push(Mirror::start(store, &prefix, part).await?);
         }
-        Ok(Policy { state, _sinks: sinks })
+        Ok(Policy { state, _mirrors: mirrors })
     }
 
     /// Asks the authorizers in upstream's order: the privileged group, the node authorizer, roles and bindings.
@@ -105,23 +98,14 @@ impl crate::registry::Authorizer for Policy {
     }
 }
 
-struct PolicySink {
+/// What one resource says about permissions.
+struct Part {
     prefix: String,
     watched: Watched,
     state: Arc<State>,
-    /// Revisions of keys that changed while the list was under way: the list must not bring back older states.
-    early: Mutex<Option<HashMap<Arc<str>, u64>>>,
 }
 
-impl PolicySink {
-    fn load(&self, entries: &[Entry]) {
-        let mut early = self.early.lock();
-        let known = early.take().unwrap_or_default();
-        for entry in entries.iter().filter(|entry| !known.contains_key(&entry.key)) {
-            self.put(entry);
-        }
-    }
-
+impl Mirrored for Part {
     fn put(&self, entry: &Entry) {
         let bytes = &entry.bytes;
         let result: Result<(), Box<dyn std::error::Error>> = match self.watched {
@@ -135,11 +119,11 @@ impl PolicySink {
         if let Err(error) = result {
             // An object that cannot be read grants nothing; its predecessor must not go on granting either.
             tracing::error!(key = %entry.key, %error, "an object that authorization needs is unreadable");
-            self.delete(entry);
+            self.remove(entry);
         }
     }
 
-    fn delete(&self, entry: &Entry) {
+    fn remove(&self, entry: &Entry) {
         let rest = entry.key.strip_prefix(&*self.prefix).unwrap_or_default();
         let (namespace, name) = rest.split_once('/').unwrap_or(("", rest));
         match self.watched {
@@ -149,20 +133,4 @@ impl PolicySink {
             Watched::VolumeAttachments => self.state.graph.write().remove_attachment(name),
         }
     }
-}
-
-impl Sink for PolicySink {
-    fn apply(&self, kind: EventKind, entry: &Entry) {
-        // Held while applying, so that loading cannot come in between.
-        let mut early = self.early.lock();
-        if let Some(revisions) = early.as_mut() {
-            revisions.insert(Arc::clone(&entry.key), entry.revision);
-        }
-        match kind {
-            EventKind::Created | EventKind::Modified => self.put(entry),
-            EventKind::Deleted => self.delete(entry),
-        }
-    }
-
-    fn closed(&self) {}
 }

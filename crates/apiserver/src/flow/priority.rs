@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use auth::UserInfo;
 use http::{HeaderMap, HeaderValue};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use serde::Deserialize;
-use store::{Entry, EventKind, ListOptions, ReadError, Sink, Store};
+use store::{Entry, ReadError, Store};
 
+use super::mirror::{Mirror, Mirrored};
 use crate::http::RequestInfo;
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
@@ -34,8 +35,8 @@ impl Flow {
 /// All flow schemas, kept up to date by the store's feed.
 pub(crate) struct Flows {
     state: Arc<RwLock<State>>,
-    /// The feed only knows its sinks weakly: they live as long as this.
-    _sinks: Vec<Arc<FlowSink>>,
+    /// The feed only knows them weakly: they live as long as this.
+    _mirrors: [Arc<Mirror<Part>>; 2],
 }
 
 #[derive(Default)]
@@ -59,16 +60,13 @@ impl Flows {
     /// Those of [`Store::list`].
     pub async fn start(store: &dyn Store) -> Result<Flows, ReadError> {
         let state = Arc::new(RwLock::new(State::default()));
-        let mut sinks = Vec::new();
-        for plural in [SCHEMAS, LEVELS] {
+        let mirror = |plural| {
             let prefix = crate::registry::prefix(GROUP, plural);
-            let early = Mutex::new(Some(HashMap::new()));
-            let sink = Arc::new(FlowSink { plural, prefix: prefix.clone(), state: state.clone(), early });
-            store.feed().attach(&prefix, &sink);
-            sink.load(&store.list(&prefix, ListOptions::default()).await?.entries);
-            sinks.push(sink);
-        }
-        Ok(Flows { state, _sinks: sinks })
+            let part = Part { plural, prefix: prefix.clone(), state: state.clone() };
+            async move { Mirror::start(store, &prefix, part).await }
+        };
+        let mirrors = [mirror(SCHEMAS).await?, mirror(LEVELS).await?];
+        Ok(Flows { state, _mirrors: mirrors })
     }
 
     /// The flow of a request.
@@ -80,23 +78,14 @@ impl Flows {
     }
 }
 
-struct FlowSink {
+/// What one of both resources says.
+struct Part {
     plural: &'static str,
     prefix: String,
     state: Arc<RwLock<State>>,
-    /// Revisions of keys that changed while the list was under way: the list must not bring back older states.
-    early: Mutex<Option<HashMap<Arc<str>, u64>>>,
 }
 
-impl FlowSink {
-    fn load(&self, entries: &[Entry]) {
-        let mut early = self.early.lock();
-        let known = early.take().unwrap_or_default();
-        for entry in entries.iter().filter(|entry| !known.contains_key(&entry.key)) {
-            self.put(entry);
-        }
-    }
-
+impl Mirrored for Part {
     fn put(&self, entry: &Entry) {
         self.remove(entry);
         match serde_json::from_slice::<Object>(&entry.bytes) {
@@ -114,22 +103,6 @@ impl FlowSink {
             state.levels.remove(name);
         }
     }
-}
-
-impl Sink for FlowSink {
-    fn apply(&self, kind: EventKind, entry: &Entry) {
-        // Held while applying, so that loading cannot come in between.
-        let mut early = self.early.lock();
-        if let Some(revisions) = early.as_mut() {
-            revisions.insert(Arc::clone(&entry.key), entry.revision);
-        }
-        match kind {
-            EventKind::Created | EventKind::Modified => self.put(entry),
-            EventKind::Deleted => self.remove(entry),
-        }
-    }
-
-    fn closed(&self) {}
 }
 
 impl State {
