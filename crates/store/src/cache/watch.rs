@@ -85,6 +85,9 @@ impl<M> CacheWatch<M> {
     /// [`WatchEnd`]; the watch is over then.
     pub async fn next(&mut self) -> Result<Arc<Change<M>>, WatchEnd> {
         loop {
+            if self.backlog.is_empty() {
+                self.rest().await?;
+            }
             if let Some(change) = self.next_waiting()? {
                 return Ok(change);
             }
@@ -161,14 +164,17 @@ impl<M> CacheWatch<M> {
         }
     }
 
+    /// Leaves what has come to the others of a crowd for a while.
+    async fn rest(&mut self) -> Result<(), WatchEnd> {
+        let Some(until) = self.rests_until().filter(|until| *until > Instant::now()) else { return Ok(()) };
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => Ok(()),
+            () = self.cancelled.as_mut() => Err(WatchEnd::Closed),
+        }
+    }
+
     /// Waits until the queue may have more.
     async fn wait(&mut self) -> Result<(), WatchEnd> {
-        if let Some(until) = self.rests_until().filter(|until| *until > Instant::now()) {
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => {}
-                () = self.cancelled.as_mut() => return Err(WatchEnd::Closed),
-            }
-        }
         let channel = Arc::clone(&self.place.channel);
         let mut woken = pin!(channel.wake.notified());
         // Registered before looking once more, so that a change in between is not slept through.
