@@ -1,7 +1,8 @@
 //! The store that needs nothing installed: a log of all writes and an index in memory (`docs/store.md`).
 //!
-//! One thread writes. It takes what is waiting, judges each write's condition in order, appends what holds as one batch, syncs once,
-//! makes it visible, acknowledges and publishes the events to the [`Feed`] (`writer.rs`). Reads look up in the index where
+//! One at a time writes: it takes what is waiting, judges each write's condition in order, appends what holds as one batch, syncs once,
+//! makes it visible, acknowledges and publishes the events to the [`Feed`] (`writer.rs`). That is a thread of its own, but for a write
+//! that comes alone to a quick disk: its task does it. Reads look up in the index where
 //! the bytes are, and read them without waiting for anybody. When more is on the disk than is needed, a thread writes all that is
 //! kept anew (`rewrite.rs`).
 
@@ -65,9 +66,9 @@ pub struct Options {
     /// Bytes that objects and their history may have; puts beyond it are refused. On the disk they may take up to three times as
     /// much for a while. Default 8 GiB.
     pub quota_bytes: u64,
-    /// A revision is compacted when it is older than this … Default 5 minutes.
+    /// A revision is compacted when it is older than this … Default 5 minutes, as upstream's.
     pub keep_for: Duration,
-    /// … and not among this many newest. When half of the quota is used, age no longer counts. Default 10,000.
+    /// … and not among this many newest. When half of the quota is used, age no longer counts, but the newest 1,000 stay. Default 0.
     pub keep_revisions: u64,
     /// Bytes an object may have. Default 1.5 MiB, as in etcd.
     pub object_bytes_max: usize,
@@ -80,7 +81,7 @@ impl Default for Options {
         Options {
             quota_bytes: 8 << 30,
             keep_for: Duration::from_secs(300),
-            keep_revisions: 10_000,
+            keep_revisions: 0,
             object_bytes_max: 4 << 20,
             rewrite_bytes: 64 << 20,
         }
@@ -137,6 +138,7 @@ impl Shared {
 /// The embedded driver. Dropping it finishes the writes that wait and closes the files.
 pub struct Embedded {
     shared: Arc<Shared>,
+    lead: writer::Lead,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -176,8 +178,9 @@ impl Embedded {
             health: latest::Sender::new(Health::Running),
             _lock: lock,
         });
-        let threads = writer::start(&shared, opened).map_err(|error| ReadError::Io(error.to_string()))?;
-        Ok(Embedded { shared, threads: Mutex::new(threads) })
+        let started = writer::start(&shared, opened);
+        let (lead, threads) = started.map_err(|error| ReadError::Io(error.to_string()))?;
+        Ok(Embedded { shared, lead, threads: Mutex::new(threads) })
     }
 
     /// Reads everything once and checks every record; takes as long as that takes, writers go on.
@@ -230,6 +233,15 @@ impl Embedded {
     }
 }
 
+/// Sees to it, when dropped, that what waits is written.
+struct Leading<'a>(&'a Embedded);
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.0.lead.take(&self.0.shared);
+    }
+}
+
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.close();
@@ -244,6 +256,11 @@ impl Store for Embedded {
         if !self.shared.queue.push(Job::Write { write, reply }).await {
             return Err(self.shared.refusal());
         }
+        // Also if the request is given up while it waits.
+        let leading = Leading(self);
+        // Those who are about to write, too, come into the same batch.
+        tokio::task::yield_now().await;
+        drop(leading);
         answer.await.unwrap_or_else(|_| Err(self.shared.refusal()))
     }
 
@@ -282,6 +299,7 @@ impl Store for Embedded {
         if !self.shared.queue.push(Job::Compact { before, reply }).await {
             return Err(closed());
         }
+        self.shared.queue.wake();
         answer.await.map_err(|_| closed())
     }
 

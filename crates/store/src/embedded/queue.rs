@@ -64,7 +64,7 @@ impl Queue {
         }
     }
 
-    /// Waits for room and adds a job. False: the queue is closed.
+    /// Waits for room and adds a job, which is not told to anybody before [`Queue::wake`]. False: the queue is closed.
     pub(super) async fn push(&self, job: Job) -> bool {
         let Ok(room) = Arc::clone(&self.room).acquire_owned().await else { return false };
         let mut state = self.state.lock();
@@ -72,9 +72,19 @@ impl Queue {
             return false;
         }
         state.jobs.push_back((job, room));
-        drop(state);
-        self.filled.notify_one();
         true
+    }
+
+    /// Lets the thread that waits for jobs look.
+    pub(super) fn wake(&self) {
+        self.filled.notify_one();
+    }
+
+    /// What waits, if that is a single write.
+    pub(super) fn take_lone(&self) -> Option<Job> {
+        let jobs = &mut self.state.lock().jobs;
+        let lone = jobs.len() == 1 && matches!(jobs.front(), Some((Job::Write { .. }, _)));
+        if lone { jobs.pop_front().map(|(job, _)| job) } else { None }
     }
 
     /// Whether nothing waits.

@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// So many of the newest revisions stay when space is short.
+const PRESSED_KEEP: u64 = 1_000;
+
 /// Remembers which revision was the newest when.
 ///
 /// Times are not stored on disk: after a restart all that is retained counts as new.
@@ -32,8 +35,9 @@ impl Window {
             self.samples.pop_front();
         }
         let by_age = self.samples.front().filter(|sample| old(sample)).map_or(0, |sample| sample.1);
-        let by_count = newest.saturating_sub(self.keep_revisions);
-        if pressure { by_count } else { by_count.min(by_age) }
+        let but = |kept| newest.saturating_sub(kept);
+        let by_age = by_age.min(but(self.keep_revisions));
+        if pressure { by_age.max(but(self.keep_revisions.max(PRESSED_KEEP))) } else { by_age }
     }
 }
 
@@ -49,7 +53,7 @@ mod tests {
         assert_eq!(window.sample(at(0), 1_000, false), 0, "too young");
         assert_eq!(window.sample(at(200), 2_000, false), 0);
         assert_eq!(window.sample(at(300), 2_050, false), 1_000);
-        assert_eq!(window.sample(at(310), 2_060, true), 1_960, "short of space");
+        assert_eq!(window.sample(at(310), 2_060, true), 1_060, "short of space");
         assert_eq!(window.sample(at(500), 2_060, false), 1_960, "of the newest 100 none goes");
         assert_eq!(window.sample(at(900), 2_060, false), 1_960);
         assert!(window.samples.len() < 4);

@@ -1,4 +1,4 @@
-//! The thread that writes, and the one that feeds the caches.
+//! What writes, the thread that does it when there is much to write, and the one that feeds the caches.
 
 use std::io;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::error::WriteError;
@@ -30,19 +31,21 @@ const COMPACT_ALONE: usize = 4_096;
 const COMPACT_ALONG: usize = 64;
 /// When history takes more than this, age no longer protects it.
 const HISTORY_BYTES_MAX: u64 = 256 << 20;
+/// A disk that syncs within this time is quick.
+const QUICK_SYNC: Duration = Duration::from_millis(1);
 /// How soon it is noticed that a base has been rewritten.
 const REWRITE_POLL: Duration = Duration::from_millis(50);
 
 /// Starts both threads.
-pub(super) fn start(shared: &Arc<Shared>, loaded: Opened) -> io::Result<Vec<JoinHandle<()>>> {
+pub(super) fn start(shared: &Arc<Shared>, loaded: Opened) -> io::Result<(Lead, Vec<JoinHandle<()>>)> {
     let (committed, unfed) = sync_channel(UNFED_MAX);
     let fed = Arc::clone(shared);
     let feeder = thread::Builder::new().name("store-feed".into()).spawn(move || feed(&fed, &unfed))?;
     let window = Window::new(shared.options.keep_for, shared.options.keep_revisions);
     let compacted = shared.index.read().compacted();
-    let mut writer = Writer {
+    let writer = Writer {
         shared: Arc::clone(shared),
-        committed,
+        committed: Some(committed),
         handed: shared.feed.revision(),
         window,
         sampled: None,
@@ -56,9 +59,27 @@ pub(super) fn start(shared: &Arc<Shared>, loaded: Opened) -> io::Result<Vec<Join
         current_file: loaded.current_file,
         rewriting: None,
         rewrite_from: shared.options.rewrite_bytes,
+        quick: false,
     };
-    let writer = thread::Builder::new().name("store-write".into()).spawn(move || writer.run())?;
-    Ok(vec![writer, feeder])
+    let lead = Lead(Arc::new(Mutex::new(writer)));
+    let (writer, run) = (Arc::clone(&lead.0), Arc::clone(shared));
+    let writer = thread::Builder::new().name("store-write".into()).spawn(move || write(&run, &writer))?;
+    Ok((lead, vec![writer, feeder]))
+}
+
+/// The writer, for those who have something to write.
+pub(super) struct Lead(Arc<Mutex<Writer>>);
+
+impl Lead {
+    /// Has what waits written: at once and here when it is a single write, nobody writes and the disk is quick, which spares two
+    /// threads waking each other; else by the thread. Blocks no longer than a quick disk takes.
+    pub(super) fn take(&self, shared: &Shared) {
+        let lone = self.0.try_lock().filter(|writer| writer.quick);
+        match lone.and_then(|writer| Some((writer, shared.queue.take_lone()?))) {
+            Some((mut writer, job)) => writer.round(vec![job]),
+            None => shared.queue.wake(),
+        }
+    }
 }
 
 /// What the writer takes over from opening.
@@ -85,8 +106,8 @@ impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.poison(self.1);
+            self.0.feed.close();
         }
-        self.0.feed.close();
     }
 }
 
@@ -95,6 +116,23 @@ fn feed(shared: &Shared, unfed: &Receiver<Vec<Applied>>) {
     for batch in unfed {
         publish(shared, &batch);
     }
+    shared.feed.close();
+}
+
+fn write(shared: &Shared, writer: &Mutex<Writer>) {
+    let _guard = PoisonOnPanic(shared, "the thread that writes has panicked");
+    // A crash may have come between a new base and this.
+    writer.lock().remove_passed();
+    loop {
+        let patience = writer.lock().patience();
+        match shared.queue.take(patience) {
+            Batch::Jobs(jobs) => writer.lock().round(jobs),
+            Batch::Idle => writer.lock().idle(),
+            Batch::Closed => break,
+        }
+    }
+    writer.lock().close();
+    shared.feed.close();
 }
 
 fn publish(shared: &Shared, batch: &[Applied]) {
@@ -103,9 +141,10 @@ fn publish(shared: &Shared, batch: &[Applied]) {
     }
 }
 
-struct Writer {
+pub(super) struct Writer {
     shared: Arc<Shared>,
-    committed: SyncSender<Vec<Applied>>,
+    /// Leads to the thread that feeds the caches, until the end.
+    committed: Option<SyncSender<Vec<Applied>>>,
     /// The revision up to which the caches have been given, or will be given, everything.
     handed: u64,
     window: Window,
@@ -127,31 +166,30 @@ struct Writer {
     rewriting: Option<Rewriting>,
     /// With so many bytes that are no longer needed on disk, the base is rewritten; more after a failure.
     rewrite_from: u64,
+    /// Whether the disk was at the last sync.
+    quick: bool,
 }
 
 /// What a batch is to do.
 type Writes = Vec<(Write, WriteReply)>;
 
 impl Writer {
-    fn run(&mut self) {
+    /// Writes what the jobs ask for, then looks after the rest.
+    fn round(&mut self, jobs: Vec<Job>) {
         let shared = Arc::clone(&self.shared);
-        let _guard = PoisonOnPanic(&shared, "the thread that writes has panicked");
-        // A crash may have come between a new base and this.
-        self.remove_passed();
-        loop {
-            self.sample();
-            match shared.queue.take(self.patience()) {
-                Batch::Jobs(jobs) => {
-                    let writes = self.sort(jobs);
-                    self.commit(writes);
-                }
-                Batch::Idle => self.compact(COMPACT_ALONE),
-                Batch::Closed => break,
-            }
-            self.answer_compactions();
-            self.tidy();
-        }
-        self.close();
+        let _guard = PoisonOnPanic(&shared, "a write has panicked");
+        self.sample();
+        let writes = self.sort(jobs);
+        self.commit(writes);
+        self.answer_compactions();
+        self.tidy();
+    }
+
+    fn idle(&mut self) {
+        self.sample();
+        self.compact(COMPACT_ALONE);
+        self.answer_compactions();
+        self.tidy();
     }
 
     fn patience(&self) -> Duration {
@@ -236,7 +274,7 @@ impl Writer {
         let fed = self.shared.feed.revision() == std::mem::replace(&mut self.handed, newest);
         if fed && self.shared.queue.is_empty() {
             publish(&self.shared, &applied);
-        } else if self.committed.send(applied).is_err() {
+        } else if self.committed.as_ref().is_none_or(|committed| committed.send(applied).is_err()) {
             self.shared.poison("the thread that feeds the caches has ended");
         }
     }
@@ -270,7 +308,9 @@ impl Writer {
     fn append(&mut self, draft: Draft) -> io::Result<()> {
         let compacted = self.shared.index.read().compacted();
         let batch = draft.finish(self.log.current().header.salt, compacted);
+        let started = Instant::now();
         let appended = self.log.append(&batch);
+        self.quick = started.elapsed() < QUICK_SYNC;
         self.recorded = compacted;
         self.buffer = batch;
         appended
@@ -352,8 +392,9 @@ impl Writer {
         }
     }
 
-    /// Notes how far compaction has come.
+    /// Ends the feeding of caches, and notes how far compaction has come.
     fn close(&mut self) {
+        self.committed = None;
         if let Some(rewriting) = self.rewriting.take() {
             // It is given up, unless it was complete already.
             let _ = rewriting.join();
