@@ -21,6 +21,11 @@ impl Path {
         Self(String::new())
     }
 
+    /// The path to a field without a name, as upstream prints it: of errors that are about no field.
+    pub fn nameless() -> Self {
+        Self::new("[]")
+    }
+
     /// A field below this one.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
@@ -235,6 +240,13 @@ impl FieldError {
     pub fn without_value(mut self) -> Self {
         self.value = None;
         self
+    }
+
+    /// The same with the value printed in another way than as its JSON.
+    #[must_use]
+    pub fn showing(mut self, value: &str) -> Self {
+        self.detail = format!("{value}: {}", self.detail);
+        self.without_value()
     }
 
     /// What kind of mistake.

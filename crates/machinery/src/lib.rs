@@ -13,6 +13,7 @@
 //! | [`status`], [`field`] | errors in upstream's words |
 //! | [`meta`] | `metadata` of objects held as JSON |
 //! | [`metrics`] | numbers for Prometheus |
+//! | [`internal`], [`unified`] | objects in messages, and what differs between two |
 //! | [`serialize`], [`time`], [`hash`], [`text`] | writing things as upstream writes them |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -21,6 +22,7 @@ pub mod codec;
 pub mod decode;
 pub mod field;
 pub mod hash;
+pub mod internal;
 pub mod meta;
 pub mod metrics;
 pub mod names;
@@ -35,3 +37,4 @@ pub mod serialize;
 pub mod status;
 pub mod text;
 pub mod time;
+pub mod unified;
