@@ -107,7 +107,7 @@ fn log_parameters(query: &Query, name: &str) -> Result<Query, Status> {
         }
     }
     let mut errors = Errors::new();
-    for (number, least) in [("sinceSeconds", 1), ("tailLines", 0), ("limitBytes", 1)] {
+    for (number, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
         let Some(text) = query.get_set(number) else { continue };
         let value: i64 = text.parse().map_err(|_| {
             Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))

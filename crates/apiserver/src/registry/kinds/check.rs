@@ -5,7 +5,7 @@ use machinery::names;
 use machinery::quantity::Quantity;
 use serde_json::{Map, Value};
 
-use super::value::{int, list, map, text};
+use super::value::{has, int, list, map, text};
 
 pub(super) const MAX_INT32: i64 = i32::MAX as i64;
 
@@ -139,6 +139,13 @@ pub(super) fn enumeration(object: &Value, field: &str, allowed: &[&str], path: &
         .then(|| FieldError::not_supported(&path.child(field), value, allowed))
 }
 
+/// The same where an empty value is one outside the enumeration, as upstream's pointers to text have it.
+pub(super) fn known(object: &Value, field: &str, allowed: &[&str], path: &Path) -> Option<FieldError> {
+    let value = text(object, field);
+    (has(object, field) && !allowed.contains(&value))
+        .then(|| FieldError::not_supported(&path.child(field), value, allowed))
+}
+
 /// A required text.
 pub(super) fn required(object: &Value, field: &str, path: &Path) -> Option<FieldError> {
     text(object, field).is_empty().then(|| FieldError::required(&path.child(field), ""))
@@ -205,34 +212,4 @@ pub(super) fn number_of(value: &Value) -> i64 {
 pub(super) fn not_more_than_all(value: &Value, path: &Path) -> Option<FieldError> {
     let percent: u64 = value.as_str()?.strip_suffix('%')?.parse().ok()?;
     (percent > 100).then(|| FieldError::invalid(path, value.clone(), "must not be greater than 100%"))
-}
-
-/// What differs between two documents, a line a field, for errors that say that something may not change.
-pub(super) fn difference(old: &Value, new: &Value) -> String {
-    let mut lines = String::new();
-    differ("", old, new, &mut lines);
-    lines
-}
-
-fn differ(path: &str, old: &Value, new: &Value, lines: &mut String) {
-    use std::fmt::Write;
-    match (old, new) {
-        _ if old == new => {}
-        (Value::Object(before), Value::Object(after)) => {
-            let added = after.keys().filter(|key| !before.contains_key(*key));
-            for key in before.keys().chain(added) {
-                let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                differ(&at, &old[key.as_str()], &new[key.as_str()], lines);
-            }
-        }
-        (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
-            for (i, (before, after)) in before.iter().zip(after).enumerate() {
-                differ(&format!("{path}[{i}]"), before, after, lines);
-            }
-        }
-        _ => {
-            // Writing to a string does not fail.
-            let _ = write!(lines, "\n- {path}: {old}\n+ {path}: {new}");
-        }
-    }
 }

@@ -34,6 +34,8 @@ pub(crate) mod value;
 mod webhooks;
 mod workload;
 
+pub(super) use pod_spec::aggregate;
+
 use std::sync::Arc;
 
 use super::strategy::{Generic, Strategy};

@@ -51,6 +51,15 @@ pub(crate) fn fill(object: &mut Value, field: &str, value: impl Into<Value>) {
     }
 }
 
+/// Sets a field to what it is in another document, or removes it.
+pub(crate) fn take(object: &mut Value, other: &Value, field: &str) {
+    let Some(object) = object.as_object_mut() else { return };
+    match other.get(field) {
+        Some(value) => object.insert(field.to_owned(), value.clone()),
+        None => object.remove(field),
+    };
+}
+
 /// A map below, made when it is missing. `None` when there is something else.
 pub(crate) fn below<'a>(object: &'a mut Value, field: &str) -> Option<&'a mut Value> {
     fill(object, field, Value::Object(Map::new()));

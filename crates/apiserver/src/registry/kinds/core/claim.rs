@@ -2,7 +2,7 @@
 
 use machinery::field::{Errors, FieldError, Path};
 use machinery::quantity::Quantity;
-use machinery::{meta, names};
+use machinery::{internal, meta, names};
 use serde_json::{Value, json};
 
 use super::super::cells::{access_modes, age, or_unset};
@@ -90,7 +90,7 @@ pub(in super::super) fn validate_claim_spec(spec: &Value, path: &Path) -> Errors
         Some(amount) => errors.extend(positive(amount, &at)),
     }
     errors.extend(class_name(spec, CLASS, path));
-    errors.extend(check::enumeration(spec, "volumeMode", &VOLUME_MODES, path));
+    errors.extend(check::known(spec, "volumeMode", &VOLUME_MODES, path));
     for field in ["dataSource", "dataSourceRef"].into_iter().filter(|field| has(spec, field)) {
         errors.extend(data_source(&spec[field], &path.child(field)));
     }
@@ -104,7 +104,8 @@ pub(in super::super) fn validate_claim_spec(spec: &Value, path: &Path) -> Errors
             "must match dataSourceRef"
         };
         if elsewhere || !["apiGroup", "kind", "name"].into_iter().all(same) {
-            errors.push(FieldError::invalid(path, path.child("dataSource").as_str(), detail));
+            // Upstream shows the path to the field, which prints as nothing.
+            errors.push(FieldError::invalid(path, json!({}), detail));
         }
     }
     errors.extend(class_name(spec, ATTRIBUTES, path));
@@ -167,7 +168,7 @@ fn validate_update(object: &Value, old: &Value) -> Errors {
         }
     }
     if was != is {
-        let difference = check::difference(&was, &is);
+        let difference = internal::difference("PersistentVolumeClaimSpec", &was, &is);
         let detail = format!(
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{difference}"
         );

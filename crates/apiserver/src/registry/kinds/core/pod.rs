@@ -5,7 +5,7 @@ use machinery::meta;
 use serde_json::{Value, json};
 
 use super::super::pod_spec;
-use super::super::value::{list, put};
+use super::super::value::{list, put, take};
 use super::{pod_columns, pod_resize, pod_rules, pod_status};
 use crate::registry::strategy::{Strategy, keep_metadata};
 
@@ -37,6 +37,8 @@ impl Strategy for Pod {
             status["conditions"] = json!([{
                 "type": "PodScheduled",
                 "status": "False",
+                "lastProbeTime": null,
+                "lastTransitionTime": machinery::time::rfc3339(jiff::Timestamp::now()),
                 "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
             }]);
@@ -110,9 +112,8 @@ impl Strategy for Pod {
         keep_metadata(object, old);
         match subresource {
             "ephemeralcontainers" => {
-                let containers = wanted.pointer("/spec/ephemeralContainers").cloned();
-                if let (Some(containers), Some(spec)) = (containers, object.get_mut("spec")) {
-                    put(spec, "ephemeralContainers", containers);
+                if let Some(spec) = object.get_mut("spec") {
+                    take(spec, &wanted["spec"], "ephemeralContainers");
                 }
             }
             "resize" => pod_resize::prepare(object, wanted),

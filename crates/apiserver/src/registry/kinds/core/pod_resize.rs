@@ -4,7 +4,7 @@ use machinery::field::{Errors, FieldError, Path};
 use serde_json::{Map, Value, json};
 
 use super::super::pod_spec;
-use super::super::value::{each, has, list, map, put, text};
+use super::super::value::{each, has, list, map, put, take, text};
 use super::pod_rules::is_static;
 
 const LISTS: [&str; 2] = ["initContainers", "containers"];
@@ -12,6 +12,11 @@ const LISTS: [&str; 2] = ["initContainers", "containers"];
 /// Takes what a resize may change: resources of the pod and of its containers, by name.
 pub(super) fn prepare(object: &mut Value, wanted: &Value) {
     let (Some(spec), Some(wanted)) = (object.get_mut("spec"), wanted.get("spec")) else { return };
+    // Containers that came or went are refused as they are.
+    if LISTS.iter().any(|field| list(spec, field).len() != list(wanted, field).len()) {
+        *spec = wanted.clone();
+        return;
+    }
     for field in LISTS {
         for container in each(spec, field).filter(|container| container.is_object()) {
             let same = list(wanted, field).iter().find(|w| w.get("name") == container.get("name"));
@@ -23,22 +28,14 @@ pub(super) fn prepare(object: &mut Value, wanted: &Value) {
     take(spec, wanted, "resources");
 }
 
-fn take(object: &mut Value, wanted: &Value, field: &str) {
-    let Some(object) = object.as_object_mut() else { return };
-    match wanted.get(field) {
-        Some(value) => object.insert(field.to_owned(), value.clone()),
-        None => object.remove(field),
-    };
-}
-
 /// A running pod may be given more or less processor time and memory, not another class of service.
 pub(super) fn validate(pod: &Value, old: &Value) -> Errors {
     if is_static(old) {
-        return vec![FieldError::forbidden(&Path::root(), "static pods cannot be resized")];
+        return vec![FieldError::forbidden(&Path::nameless(), "static pods cannot be resized")];
     }
     let (spec, before, path) = (&pod["spec"], &old["spec"], Path::new("spec"));
     if text(&before["os"], "name") == "windows" {
-        return vec![FieldError::forbidden(&Path::root(), "windows pods cannot be resized")];
+        return vec![FieldError::forbidden(&Path::nameless(), "windows pods cannot be resized")];
     }
     let mut errors = pod_spec::validate_pod(pod);
     let class = text(&old["status"], "qosClass");

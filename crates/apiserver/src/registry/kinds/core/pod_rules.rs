@@ -1,12 +1,12 @@
 //! What may be done to a pod that is there (upstream `ValidatePodUpdate` and its neighbours).
 
 use machinery::field::{Errors, FieldError, Path};
-use machinery::{meta, names};
+use machinery::{internal, meta, names};
 use serde_json::Value;
 
 use super::super::check::{self, MAX_INT32};
 use super::super::pod_spec;
-use super::super::value::{each, int, list, map, put, text};
+use super::super::value::{below, each, has, int, list, map, put, take, text};
 
 const IMMUTABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
                          `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
@@ -59,12 +59,25 @@ pub(super) fn validate_update(pod: &Value, old: &Value) -> Errors {
     if !list(before, "schedulingGates").is_empty() {
         errors.extend(steering(spec, before, &path));
     }
-    let expected = with_mutable_of(before, spec);
-    if expected != *spec {
-        let detail = format!("{IMMUTABLE}\n{}", check::difference(&expected, spec));
+    let kept = without_changeable(spec, before);
+    if kept != *before {
+        let detail =
+            format!("{IMMUTABLE}\n{}", internal::difference("PodSpec", &inner(before), &inner(&kept)));
         errors.push(FieldError::forbidden(&path, detail));
     }
     errors
+}
+
+/// A specification in upstream's inner form, where what a pod shares with its host is part of its security context.
+fn inner(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    for field in ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers"] {
+        let value = spec.get(field).cloned();
+        if let (Some(value), Some(context)) = (value, below(&mut spec, "securityContext")) {
+            put(context, field, value);
+        }
+    }
+    spec
 }
 
 /// A deadline may only come closer. The error of `Err` is the last one to be looked for.
@@ -103,8 +116,10 @@ fn tolerations(spec: &Value, before: &Value, path: &Path) -> Errors {
 
 /// Gates may only go.
 fn gates(spec: &Value, before: &Value, path: &Path) -> Errors {
-    let old = list(before, "schedulingGates");
-    let new = list(spec, "schedulingGates").iter().enumerate().filter(|(_, gate)| !old.contains(gate));
+    let (old, gates) = (list(before, "schedulingGates"), list(spec, "schedulingGates"));
+    // Of several with one name, the last is meant.
+    let last = |i: usize| gates[i + 1..].iter().all(|later| *later != gates[i]);
+    let new = gates.iter().enumerate().filter(|(i, gate)| !old.contains(gate) && last(*i));
     new.map(|(i, gate)| {
         let at = path.child("schedulingGates").index(i).child("name");
         let name = text(gate, "name");
@@ -116,9 +131,9 @@ fn gates(spec: &Value, before: &Value, path: &Path) -> Errors {
     .collect()
 }
 
-/// The present specification with what an update may change taken from the wanted one.
-fn with_mutable_of(before: &Value, wanted: &Value) -> Value {
-    let mut spec = before.clone();
+/// The wanted specification with what an update may change as it is at present.
+fn without_changeable(wanted: &Value, before: &Value) -> Value {
+    let mut spec = wanted.clone();
     let mut fields = vec!["activeDeadlineSeconds", "tolerations", "schedulingGates"];
     let grace = "terminationGracePeriodSeconds";
     if int(before, grace).is_some_and(|seconds| seconds < 0) && int(wanted, grace) == Some(1) {
@@ -126,26 +141,31 @@ fn with_mutable_of(before: &Value, wanted: &Value) -> Value {
     }
     if !list(before, "schedulingGates").is_empty() {
         fields.push("nodeSelector");
-        if same_pod_affinity(wanted, before) {
-            fields.push("affinity");
-        }
+        keep_node_affinity(&mut spec, before);
     }
     for field in fields {
-        match wanted.get(field) {
-            Some(value) => put(&mut spec, field, value.clone()),
-            None => {
-                spec.as_object_mut().map(|spec| spec.remove(field));
-            }
-        }
+        take(&mut spec, before, field);
     }
     for field in ["containers", "initContainers"] {
-        for (container, wanted) in each(&mut spec, field).zip(list(wanted, field)) {
-            if let Some(image) = wanted.get("image") {
-                put(container, "image", image.clone());
-            }
+        for (container, before) in each(&mut spec, field).zip(list(before, field)) {
+            take(container, before, "image");
         }
     }
     spec
+}
+
+fn keep_node_affinity(spec: &mut Value, before: &Value) {
+    const FIELD: &str = "nodeAffinity";
+    let (now, was) = (&spec["affinity"][FIELD], &before["affinity"][FIELD]);
+    if now == was {
+        return;
+    }
+    let of_nodes_only = spec["affinity"].as_object().is_some_and(|all| all.keys().all(|key| key == FIELD));
+    if !has(before, "affinity") && of_nodes_only {
+        take(spec, before, "affinity");
+    } else if let Some(affinity) = below(spec, "affinity") {
+        take(affinity, &before["affinity"], FIELD);
+    }
 }
 
 /// A pod that waits may be told to be more choosy about its node, not less (upstream `validateNodeSelectorMutation` and
@@ -173,6 +193,7 @@ fn steering(spec: &Value, before: &Value, path: &Path) -> Errors {
 /// Terms may come when there were none; what is there may have more expressions, none fewer.
 fn choosier(now: &Value, was: &Value, path: &Path) -> Errors {
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    const TERM: &str = "NodeSelectorTerm";
     let Some(was) = was.get(REQUIRED).filter(|was| was.is_object()) else { return Errors::new() };
     let old = list(was, "nodeSelectorTerms");
     if old.is_empty() {
@@ -181,9 +202,9 @@ fn choosier(now: &Value, was: &Value, path: &Path) -> Errors {
     let path = path.child(REQUIRED).child("nodeSelectorTerms");
     let new = now.get(REQUIRED).map_or(&[][..], |now| list(now, "nodeSelectorTerms"));
     if old.len() != new.len() {
-        let shown = now.get(REQUIRED).and_then(|now| now.get("nodeSelectorTerms")).cloned();
+        let shown = if new.is_empty() { "null".to_owned() } else { internal::compact_list(TERM, new) };
         let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        return vec![FieldError::invalid(&path, shown.unwrap_or_default(), detail)];
+        return vec![FieldError::invalid(&path, Value::Null, detail).showing(&shown)];
     }
     let mut errors = Errors::new();
     for (i, (now, was)) in new.iter().zip(old).enumerate() {
@@ -191,21 +212,20 @@ fn choosier(now: &Value, was: &Value, path: &Path) -> Errors {
         let longer = |field: &str| list(now, field).starts_with(list(was, field));
         if now != was && (empty || !longer("matchExpressions") || !longer("matchFields")) {
             let detail = "only additions are allowed (no mutations or deletions)";
-            errors.push(FieldError::invalid(&path.index(i), now.clone(), detail));
+            let shown = internal::compact(TERM, now);
+            errors.push(FieldError::invalid(&path.index(i), Value::Null, detail).showing(&shown));
         }
     }
     errors
 }
 
-fn same_pod_affinity(wanted: &Value, before: &Value) -> bool {
-    let same = |field: &str| wanted["affinity"].get(field) == before["affinity"].get(field);
-    same("podAffinity") && same("podAntiAffinity")
-}
-
 /// Ephemeral containers come and stay as they are.
 pub(super) fn validate_ephemeral(pod: &Value, old: &Value) -> Errors {
     if is_static(old) {
-        return vec![FieldError::forbidden(&Path::root(), "static pods do not support ephemeral containers")];
+        return vec![FieldError::forbidden(
+            &Path::nameless(),
+            "static pods do not support ephemeral containers",
+        )];
     }
     let mut errors = pod_spec::validate_pod(pod);
     errors.extend(pod_spec::validate_annotations_update(pod, old));
@@ -216,7 +236,7 @@ pub(super) fn validate_ephemeral(pod: &Value, old: &Value) -> Errors {
         let detail = match now.iter().find(|container| text(container, "name") == name) {
             Some(container) if container == was => continue,
             Some(container) => {
-                let difference = check::difference(was, container);
+                let difference = internal::difference("EphemeralContainer", was, container);
                 format!("existing ephemeral containers {name:?} may not be changed\n{difference}")
             }
             None => format!("existing ephemeral containers {name:?} may not be removed\n"),

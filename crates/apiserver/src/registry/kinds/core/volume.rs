@@ -2,7 +2,7 @@
 
 use machinery::field::{Errors, FieldError, Path};
 use machinery::quantity::Quantity;
-use machinery::{meta, names, time};
+use machinery::{internal, meta, names, time};
 use serde_json::{Map, Value, json};
 
 use super::super::cells::{access_modes, age, or_unset};
@@ -196,7 +196,8 @@ fn validate_update(object: &Value, old: &Value) -> Errors {
     let (before, after) = (source(was, expands), source(spec, expands));
     if before != after {
         let path = Path::new("spec").child("persistentvolumesource");
-        let difference = check::difference(&Value::Object(before), &Value::Object(after));
+        let difference =
+            internal::difference("PersistentVolumeSource", &Value::Object(before), &Value::Object(after));
         let detail = format!("spec.persistentvolumesource is immutable after creation\n{difference}");
         errors.push(FieldError::forbidden(&path, detail));
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::value::{below, each, has, map, put, text};
 use super::{CONTAINER_LISTS, every_container, scheduling, security};
 
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 pub(super) const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
@@ -170,6 +170,13 @@ pub(in super::super) fn sync_app_armor(pod: &mut Value) {
             }
         }
     }
+}
+
+/// Whether an annotation says of a container what the pod's own profile says.
+pub(super) fn says_app_armor(object: &Value, container: &Value, of_pod: Option<&Value>) -> bool {
+    let key = format!("{APP_ARMOR}{}", text(container, "name"));
+    let given = annotations(object).and_then(|all| all.get(&key)).and_then(Value::as_str);
+    of_pod.is_some() && given.and_then(field).as_ref() == of_pod
 }
 
 fn field(annotation: &str) -> Option<Value> {

@@ -51,7 +51,7 @@ fn regular(around: &Surroundings<'_>, path: &Path) -> Errors {
             errors.push(FieldError::duplicate(&at.child("name"), text(container, "name")));
         }
         errors.extend(probes::of_container(container, around, &at));
-        errors.extend(restart(container, &at));
+        errors.extend(restart(container, false, &at));
     }
     errors.extend(ports::taken_twice(containers, path));
     errors
@@ -63,7 +63,7 @@ fn init(around: &Surroundings<'_>, path: &Path) -> Errors {
     for (i, container) in list(around.spec, "initContainers").iter().enumerate() {
         let (at, name) = (path.index(i), text(container, "name"));
         errors.extend(common(container, around, &at));
-        errors.extend(restart(container, &at));
+        errors.extend(restart(container, true, &at));
         if !seen.insert(name) && !name.is_empty() {
             errors.push(FieldError::duplicate(&at.child("name"), name));
         }
@@ -189,8 +189,8 @@ fn resize_policy(container: &Value, pod_restarts: &str, path: &Path) -> Errors {
     errors
 }
 
-/// When a container is restarted, by itself and by its exit code.
-fn restart(container: &Value, path: &Path) -> Errors {
+/// When a container is restarted, by itself and by its exit code. `initial`: it is an init container.
+fn restart(container: &Value, initial: bool, path: &Path) -> Errors {
     const OPERATORS: [&str; 2] = ["In", "NotIn"];
     let rules = list(container, "restartPolicyRules");
     let mut errors = Errors::new();
@@ -202,6 +202,9 @@ fn restart(container: &Value, path: &Path) -> Errors {
     } else if !rules.is_empty() {
         let detail = "must specify restartPolicy when restart rules are used";
         errors.push(FieldError::required(&path.child("restartPolicy"), detail));
+        if initial {
+            return errors;
+        }
     }
     if rules.len() > RESTART_RULES_MAX {
         let at = path.child("restartPolicyRules");

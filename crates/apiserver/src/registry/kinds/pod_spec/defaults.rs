@@ -5,9 +5,11 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 
 use super::super::rules::Rules;
-use super::super::value::{each, fill, flag, put, text};
-use super::CONTAINER_LISTS;
+use super::super::value::{each, fill, flag, int, put, text};
 use super::resources::{default_pod_level, round_up};
+use super::{CONTAINER_LISTS, images};
+
+const GRACE: &str = "terminationGracePeriodSeconds";
 
 static SPEC: LazyLock<Rules> = LazyLock::new(|| {
     Rules::new(
@@ -107,6 +109,9 @@ fn round_amounts(resources: &mut Value) {
 /// Defaults that only a pod itself has, not a template.
 pub(in super::super) fn apply_pod_only(spec: &mut Value) {
     fill(spec, "enableServiceLinks", true);
+    if int(spec, GRACE).is_some_and(|seconds| seconds < 0) {
+        put(spec, GRACE, 1);
+    }
     let host_network = flag(spec, "hostNetwork");
     for list in ["containers", "initContainers"] {
         for container in each(spec, list) {
@@ -144,12 +149,9 @@ fn apply_container(container: &mut Value) {
     }
 }
 
-/// `Always` for an image without a tag or with `latest`, as upstream.
+/// `Always` for an image that may change under its name.
 fn pull_policy(image: &str) -> &'static str {
-    let name = image.rsplit('/').next().unwrap_or_default();
-    let tag =
-        name.split_once('@').map_or_else(|| name.split_once(':').map(|(_, tag)| tag), |_| Some("by digest"));
-    if matches!(tag, None | Some("latest" | "")) { "Always" } else { "IfNotPresent" }
+    if images::is_latest(image) { "Always" } else { "IfNotPresent" }
 }
 
 /// What has a limit and no request requests the limit.
@@ -182,20 +184,6 @@ fn mirror_service_account(spec: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pull_policies() {
-        for (image, policy) in [
-            ("i", "Always"),
-            ("i:latest", "Always"),
-            ("host:5000/i", "Always"),
-            ("i:v1", "IfNotPresent"),
-            ("host:5000/a/i:1", "IfNotPresent"),
-            ("r/x@sha256:00", "IfNotPresent"),
-        ] {
-            assert_eq!(pull_policy(image), policy, "{image}");
-        }
-    }
 
     #[test]
     fn a_pod_gets_upstreams_defaults() {

@@ -164,10 +164,10 @@ pub(super) fn azure(disk: &Value, _: Whose, path: &Path) -> Errors {
     const BLOB: &str = "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd";
     let (kind, uri) = (text(disk, "kind"), text(disk, "diskURI"));
     let mut errors = Errors::new();
-    errors.extend(check::enumeration(disk, "cachingMode", &["None", "ReadOnly", "ReadWrite"], path));
-    errors.extend(check::enumeration(disk, "kind", &["Dedicated", "Managed", "Shared"], path));
+    errors.extend(check::known(disk, "cachingMode", &["None", "ReadOnly", "ReadWrite"], path));
+    errors.extend(check::known(disk, "kind", &["Dedicated", "Managed", "Shared"], path));
     let (start, shown) = if kind == "Managed" { ("/subscriptions/", MANAGED) } else { ("https://", BLOB) };
-    if !kind.is_empty() && !uri.starts_with(start) {
+    if has(disk, "kind") && !uri.starts_with(start) {
         errors.push(FieldError::not_supported(&path.child("diskURI"), uri, &[shown]));
     }
     errors

@@ -92,7 +92,7 @@ fn recursive_read_only(mount: &Value, path: &Path) -> Errors {
             if !flag(mount, "readOnly") {
                 errors.push(FieldError::forbidden(path, "may only be specified when readOnly is true"));
             }
-            if !matches!(text(mount, "mountPropagation"), "" | "None") {
+            if has(mount, "mountPropagation") && text(mount, "mountPropagation") != "None" {
                 let detail = "may only be specified when mountPropagation is None or not specified";
                 errors.push(FieldError::forbidden(path, detail));
             }
@@ -109,43 +109,46 @@ fn devices(container: &Value, around: &Surroundings<'_>, path: &Path) -> Errors 
     for (i, device) in list(container, "volumeDevices").iter().enumerate() {
         let (name, place) = (text(device, "name"), text(device, "devicePath"));
         let (at_name, at_place) = (path.index(i).child("name"), path.index(i).child("devicePath"));
-        let mut name_is = |wrong: bool, detail: &str| {
-            if wrong {
-                errors.push(FieldError::invalid(&at_name, name, detail));
-            }
-        };
-        name_is(names.contains(name), "must be unique");
-        let volume = around.volumes.get(name);
-        let claims = |volume: &&Value| has(volume, "persistentVolumeClaim") || has(volume, "ephemeral");
-        name_is(
-            volume.is_some_and(|volume| !claims(volume)),
-            "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
-        );
-        name_is(mounts.iter().any(|m| text(m, "name") == name), "must not already exist in volumeMounts");
-        if name.is_empty() {
-            errors.push(FieldError::required(&at_name, ""));
-        } else {
-            names.insert(name);
-        }
-        if volume.is_none() {
-            errors.push(FieldError::not_found(&at_name, name));
-        }
-        let mut place_is = |wrong: bool, detail: &str| {
-            if wrong {
-                errors.push(FieldError::invalid(&at_place, place, detail));
-            }
-        };
-        place_is(places.contains(place), "must be unique");
-        let climbs = no_backsteps(place, &at_place).is_some();
-        place_is(climbs, "can not contain backsteps ('..')");
-        let mounted = mounts.iter().any(|m| text(m, "mountPath") == place);
-        place_is(mounted, "must not already exist as a path in volumeMounts");
+        errors.extend(device_name(name, !name.is_empty() && !names.insert(name), around, &at_name));
         if place.is_empty() {
             errors.push(FieldError::required(&at_place, ""));
         }
-        if !climbs {
+        if places.contains(place) {
+            errors.push(FieldError::invalid(&at_place, place, "must be unique"));
+        }
+        if no_backsteps(place, &at_place).is_some() {
+            errors.push(FieldError::invalid(&at_place, place, "can not contain backsteps ('..')"));
+        } else {
             places.insert(place);
         }
+        if mounts.iter().any(|mount| text(mount, "name") == name) {
+            errors.push(FieldError::invalid(&at_name, name, "must not already exist in volumeMounts"));
+        }
+        if mounts.iter().any(|mount| text(mount, "mountPath") == place) {
+            let detail = "must not already exist as a path in volumeMounts";
+            errors.push(FieldError::invalid(&at_place, place, detail));
+        }
+    }
+    errors
+}
+
+/// A device is that of a claim to a volume.
+fn device_name(name: &str, taken: bool, around: &Surroundings<'_>, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    if name.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    }
+    if taken {
+        errors.push(FieldError::invalid(path, name, "must be unique"));
+    }
+    match around.volumes.get(name) {
+        None => errors.push(FieldError::not_found(path, name)),
+        Some(volume) if !has(volume, "persistentVolumeClaim") && !has(volume, "ephemeral") => {
+            let detail =
+                "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+            errors.push(FieldError::invalid(path, name, detail));
+        }
+        Some(_) => {}
     }
     errors
 }

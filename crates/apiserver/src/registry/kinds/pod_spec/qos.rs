@@ -4,12 +4,12 @@
 use machinery::quantity::Quantity;
 use serde_json::Value;
 
-use super::super::value::{list, map};
+use super::super::value::{has, list, map};
 
 /// `Guaranteed`, `Burstable` or `BestEffort`.
 pub(in super::super) fn qos_class(spec: &Value) -> &'static str {
     // What the pod asks for as a whole decides, when it does.
-    if ["limits", "requests"].iter().any(|field| map(&spec["resources"], field).is_some()) {
+    if has(spec, "resources") {
         return match amounts(spec) {
             [None, None, None, None] => "BestEffort",
             _ if guaranteed(spec) => "Guaranteed",

@@ -36,11 +36,15 @@ fn requirements(wanted: &Value, check_name: CheckName, claims: &[&str], path: &P
     let (limits, requests) = (map(wanted, "limits"), map(wanted, "requests"));
     let mut errors = Errors::new();
     for (name, amount) in limits.into_iter().flatten() {
-        errors.extend(one(name, amount, check_name, &path.child("limits").key(name)));
+        let at = path.child("limits").key(name);
+        errors.extend(one(name, amount, check_name, &at));
+        errors.extend(whole_pages(name, amount, &at));
     }
     for (name, amount) in requests.into_iter().flatten() {
-        errors.extend(one(name, amount, check_name, &path.child("requests").key(name)));
+        let at = path.child("requests").key(name);
+        errors.extend(one(name, amount, check_name, &at));
         errors.extend(against_limit(name, amount, limits, path));
+        errors.extend(whole_pages(name, amount, &at));
     }
     let any = |fits: fn(&str) -> bool| {
         limits.into_iter().chain(requests).flat_map(Map::keys).any(|name| fits(name))
@@ -55,13 +59,14 @@ fn requirements(wanted: &Value, check_name: CheckName, claims: &[&str], path: &P
 fn one(name: &str, amount: &Value, check_name: CheckName, path: &Path) -> Errors {
     let mut errors = check_name(name, path);
     errors.extend(resources::amount(name, amount, path));
-    if resources::is_huge_pages(name)
-        && let Ok(quantity) = Quantity::from_json(amount)
-        && let Some(why) = resources::indivisible_pages(name, &quantity)
-    {
-        errors.push(FieldError::invalid(path, quantity.to_string(), why));
-    }
     errors
+}
+
+/// There are no parts of huge pages.
+fn whole_pages(name: &str, amount: &Value, path: &Path) -> Option<FieldError> {
+    let pages = Quantity::from_json(amount).ok().filter(|_| resources::is_huge_pages(name))?;
+    let why = resources::indivisible_pages(name, &pages)?;
+    Some(FieldError::invalid(path, pages.to_string(), why))
 }
 
 /// A request is at most the limit; where more may not be promised than there is, both are the same.
@@ -186,11 +191,12 @@ fn fits_containers(spec: &Value, whole: &Value, path: &Path) -> Errors {
     errors
 }
 
-type Amounts = BTreeMap<String, Quantity>;
+/// Amounts by the name of the resource.
+pub(in crate::registry) type Amounts = BTreeMap<String, Quantity>;
 
 /// What a pod's containers need together: those that run side by side are added, and init containers that run before
 /// them count when they need more (upstream `resourcehelper.AggregateContainerRequests`).
-pub(super) fn aggregate(spec: &Value, field: &str) -> Amounts {
+pub(in crate::registry) fn aggregate(spec: &Value, field: &str) -> Amounts {
     let mut sum = Amounts::new();
     for container in list(spec, "containers") {
         add(&mut sum, container, field);

@@ -39,7 +39,11 @@ pub(super) fn spreading(spec: &Value, path: &Path) -> Errors {
                 .filter(|number| *number <= 0)
                 .map(|number| FieldError::invalid(&at.child(field), number, "must be greater than zero"))
         };
-        errors.extend(positive("maxSkew"));
+        if has(constraint, "maxSkew") {
+            errors.extend(positive("maxSkew"));
+        } else {
+            errors.push(FieldError::invalid(&at.child("maxSkew"), 0, "must be greater than zero"));
+        }
         let (key, when) = (text(constraint, "topologyKey"), text(constraint, "whenUnsatisfiable"));
         if key.is_empty() {
             errors.push(FieldError::required(&at.child("topologyKey"), "can not be empty"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use machinery::field::{Errors, FieldError, Path};
-use machinery::names;
+use machinery::{internal, names};
 use serde_json::Value;
 
 use super::super::check::MAX_INT32;
@@ -36,15 +36,16 @@ pub(super) fn of_container(container: &Value, shares_users: bool, path: &Path) -
         }
     }
     errors.extend(seccomp(context, &path));
+    let shown = || internal::compact("SecurityContext", context);
     if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
         if flag(context, "privileged") {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            errors.push(FieldError::invalid(&path, context.clone(), detail));
+            errors.push(FieldError::invalid(&path, Value::Null, detail).showing(&shown()));
         }
         if strings(&context["capabilities"], "add").contains(&"CAP_SYS_ADMIN") {
             let detail =
                 "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.push(FieldError::invalid(&path, context.clone(), detail));
+            errors.push(FieldError::invalid(&path, Value::Null, detail).showing(&shown()));
         }
     }
     errors.extend(windows::options(context, &path));
@@ -118,9 +119,10 @@ fn profile(
         }
         Some(given) if name == "Localhost" => errors.extend(of_file(given, &file)),
         Some(given) if kind == "seccomp" || PROFILES.contains(&name) => {
-            let shown = if kind == "seccomp" { profile.clone() } else { given.into() };
-            let detail = format!("can only be set when {kind} type is Localhost");
-            errors.push(FieldError::invalid(&file, shown, detail));
+            let error =
+                FieldError::invalid(&file, given, format!("can only be set when {kind} type is Localhost"));
+            let whole = || internal::compact("SeccompProfile", profile);
+            errors.push(if kind == "seccomp" { error.showing(&whole()) } else { error });
         }
         _ => {}
     }

@@ -210,7 +210,7 @@ fn host_path(host: &Value, _: Whose, path: &Path) -> Errors {
 
 fn partition(disk: &Value, _: Whose, path: &Path) -> Errors {
     let partition = int(disk, "partition").unwrap_or_default();
-    let error = || FieldError::invalid(&path.child("partition"), partition, names::range_error(0, 255));
+    let error = || FieldError::invalid(&path.child("partition"), partition, names::range_error(1, 255));
     (!(0..=255).contains(&partition)).then(error).into_iter().collect()
 }
 
@@ -268,8 +268,10 @@ fn claim_template(volume: &Value, _: Whose, path: &Path) -> Errors {
     let mut errors = check::annotations(map(given, "annotations"), &metadata.child("annotations"));
     errors.extend(check::labels(map(given, "labels"), &metadata.child("labels")));
     for (field, value) in map(template, "metadata").into_iter().flatten() {
-        if !matches!(field.as_str(), "annotations" | "labels") && !check::is_zero(value) {
-            errors.push(FieldError::forbidden(&metadata.child(field), "cannot be set"));
+        let zero = check::is_zero(value) && field != "deletionGracePeriodSeconds";
+        if !matches!(field.as_str(), "annotations" | "labels") && !zero {
+            let shown = if field == "uid" { "uID" } else { field };
+            errors.push(FieldError::forbidden(&metadata.child(shown), "cannot be set"));
         }
     }
     errors.extend(validate_claim_spec(&template["spec"], &at.child("spec")));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use machinery::field::{Errors, FieldError, Path};
-use machinery::{meta, names};
+use machinery::{internal, meta, names};
 use serde_json::Value;
 
 use super::super::addresses;
@@ -25,6 +25,10 @@ const HOSTNAME_MAX: usize = 64;
 pub(in super::super) fn validate_pod(pod: &Value) -> Errors {
     let (spec, path) = (&pod["spec"], Path::new("spec"));
     let mut errors = annotations::validate(pod, &Path::new("metadata").child("annotations"));
+    if meta::annotation(pod, annotations::MIRROR).is_some() && !list(spec, "resourceClaims").is_empty() {
+        let detail = "static pods do not support resource claims";
+        errors.push(FieldError::forbidden(&Path::nameless(), detail));
+    }
     errors.extend(validate_spec(spec, Some(meta::name(pod)), &path));
     if text(spec, "serviceAccountName").is_empty() {
         errors.extend(tokens_of_nobody(spec, &path.child("volumes")));
@@ -63,7 +67,7 @@ pub(super) fn validate_spec(spec: &Value, pod: Option<&str>, path: &Path) -> Err
     let claims = list(spec, "resourceClaims").iter().map(|claim| text(claim, "name"));
     let claims = claims.filter(|name| !name.is_empty()).collect();
     let around = Surroundings { spec, volumes, claims };
-    errors.extend(resource_claims(spec, pod, &path.child("resourceClaims")));
+    errors.extend(resource_claims(spec, &path.child("resourceClaims")));
     errors.extend(containers::validate_all(&around, path));
     errors.extend(resources::of_pod(spec, &around.claims, path));
     errors.extend(ports::on_host_network(spec, pod.is_some(), path));
@@ -109,7 +113,7 @@ fn named(spec: &Value, field: &str, rule: fn(&str) -> Vec<String>, path: &Path) 
 }
 
 /// Claims to devices, each with a name of its own and one source.
-fn resource_claims(spec: &Value, pod: Option<&str>, path: &Path) -> Errors {
+fn resource_claims(spec: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
     let mut seen = BTreeSet::new();
     for (i, claim) in list(spec, "resourceClaims").iter().enumerate() {
@@ -120,12 +124,7 @@ fn resource_claims(spec: &Value, pod: Option<&str>, path: &Path) -> Errors {
         } else if !seen.insert(name) {
             errors.push(FieldError::duplicate(&at_name, name));
         } else {
-            let found = check::named(&at_name, name, names::dns1123_label(name));
-            if let Some(pod) = pod.filter(|_| found.is_empty() && has(claim, "resourceClaimTemplateName")) {
-                let made = format!("{pod}-{name}");
-                errors.extend(check::named(&at_name, &made, names::dns1123_subdomain(&made)));
-            }
-            errors.extend(found);
+            errors.extend(check::named(&at_name, name, names::dns1123_label(name)));
         }
         let sources = ["resourceClaimName", "resourceClaimTemplateName"];
         let detail = match sources.iter().filter(|source| has(claim, source)).count() {
@@ -133,7 +132,8 @@ fn resource_claims(spec: &Value, pod: Option<&str>, path: &Path) -> Errors {
             1 => None,
             _ => Some("at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"),
         };
-        errors.extend(detail.map(|detail| FieldError::invalid(&at, claim.clone(), detail)));
+        let shown = || internal::compact("PodResourceClaim", claim);
+        errors.extend(detail.map(|why| FieldError::invalid(&at, Value::Null, why).showing(&shown())));
         for source in sources.into_iter().filter(|source| has(claim, source)) {
             let name = text(claim, source);
             errors.extend(check::named(&at.child(source), name, names::dns1123_subdomain(name)));
@@ -200,7 +200,7 @@ fn search_domain(name: &str) -> Vec<String> {
         outer(bytes.first()) && outer(bytes.last()) && bytes.iter().all(inner)
     };
     if !name.split('.').all(fits) {
-        let message = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
+        let message = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
         reasons.push(names::regex_error(message, &format!("{LABEL}(\\.{LABEL})*"), &["example.com"]));
     }
     reasons

@@ -9,9 +9,9 @@ use machinery::text::go_quote;
 use machinery::{meta, names};
 use serde_json::Value;
 
-use super::super::node_labels;
-use super::super::value::{has, int, list, map, text};
-use super::{annotations, every_container};
+use super::super::value::{has, int, list, map, strings, text};
+use super::super::{addresses, node_labels};
+use super::{annotations, every_container, overlaps, port_warnings};
 
 /// Annotations that do nothing any more.
 const DEAD_ANNOTATIONS: [(&str, &str); 3] = [
@@ -68,8 +68,14 @@ pub(in super::super) fn of_template(template: &Value, path: &Path) -> Vec<String
     of(template, path, &mut warnings);
     let spec = &template["spec"];
     for (container, _) in every_container(spec, path) {
-        let field = |place: &Value| has(&place["securityContext"], "appArmorProfile");
-        if !field(spec) && !field(container) {
+        let own = has(&container["securityContext"], "appArmorProfile");
+        if !own
+            && !annotations::says_app_armor(
+                template,
+                container,
+                spec.pointer("/securityContext/appArmorProfile"),
+            )
+        {
             app_armor(template, container, path, &mut warnings);
         }
     }
@@ -115,6 +121,7 @@ fn of(object: &Value, path: &Path, warnings: &mut Warnings) {
             claim_amounts(claim, &at, warnings);
         }
     }
+    warnings.0.extend(overlaps::warnings(list(spec, "volumes")));
     twice(spec, "hostAliases", "ip", &at, warnings);
     twice(spec, "imagePullSecrets", "name", &at, warnings);
     for (i, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
@@ -130,12 +137,25 @@ fn of(object: &Value, path: &Path, warnings: &mut Warnings) {
         }
         hidden_variables(container, &at, warnings);
     }
-    ports(spec, &at, warnings);
+    warnings.0.extend(port_warnings::of(spec, &at));
     if int(spec, "terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
         let what = "must be >= 0; negative values are invalid and will be treated as 1";
         warnings.add(&at.child("terminationGracePeriodSeconds"), what);
     }
     neighbours(spec, &at, warnings);
+    odd_addresses(spec, &at, warnings);
+}
+
+/// Addresses that are written in an unusual way.
+fn odd_addresses(spec: &Value, path: &Path, warnings: &mut Warnings) {
+    let at = path.child("dnsConfig").child("nameservers");
+    for (i, server) in strings(&spec["dnsConfig"], "nameservers").into_iter().enumerate() {
+        warnings.0.extend(addresses::ip_warning(server, &at.index(i)));
+    }
+    let at = path.child("hostAliases");
+    for (i, alias) in list(spec, "hostAliases").iter().enumerate() {
+        warnings.0.extend(addresses::ip_warning(text(alias, "ip"), &at.index(i).child("ip")));
+    }
 }
 
 fn old_labels(spec: &Value, path: &Path, warnings: &mut Warnings) {
@@ -152,7 +172,7 @@ fn old_labels(spec: &Value, path: &Path, warnings: &mut Warnings) {
     }
     for (i, term) in list(affinity, PREFERRED).iter().enumerate() {
         let at = at.child(PREFERRED).index(i).child("preference");
-        warnings.0.extend(node_labels::of_term(&term["preference"], false, &at));
+        warnings.0.extend(node_labels::of_term(&term["preference"], true, &at));
     }
 }
 
@@ -232,40 +252,6 @@ fn hidden_variables(container: &Value, path: &Path, warnings: &mut Warnings) {
             );
             warnings.add(&path.child("env").index(i), what);
         }
-    }
-}
-
-/// Ports of several containers that are the same one.
-fn ports(spec: &Value, path: &Path, warnings: &mut Warnings) {
-    let mut seen: Vec<(&Value, Path)> = Vec::new();
-    for (container, at) in every_container(spec, path) {
-        for (i, port) in list(container, "ports").iter().enumerate() {
-            let at = at.child("ports").index(i);
-            for (other, place) in &seen {
-                if let Some(what) = conflict(port, other) {
-                    warnings.add(&at, format!("{what} port definition with {place}"));
-                }
-            }
-            seen.push((port, at));
-        }
-    }
-}
-
-fn conflict(port: &Value, other: &Value) -> Option<&'static str> {
-    let (host, address) = (int(port, "hostPort").unwrap_or_default(), text(port, "hostIP"));
-    let (other_host, other_address) = (int(other, "hostPort").unwrap_or_default(), text(other, "hostIP"));
-    let same = |field: &str| port.get(field) == other.get(field);
-    if !same("containerPort") || !same("protocol") {
-        return None;
-    }
-    if host == other_host && address == other_address {
-        Some("duplicate")
-    } else if host == 0 || other_host == 0 {
-        Some("overlapping")
-    } else if host == other_host && address.is_empty() != other_address.is_empty() {
-        Some("dangerously ambiguous")
-    } else {
-        None
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn os(spec: &Value, path: &Path) -> Errors {
     }
     let at = path.child("os");
     match text(&spec["os"], "name") {
-        "" => vec![FieldError::required(&at.child("name"), "cannot be empty")],
+        "" => vec![FieldError::required(&at.child("name"), "")],
         "linux" => for_linux(spec, path),
         "windows" => for_windows(spec, path),
         other => vec![FieldError::not_supported(&at, other, &["linux", "windows"])],

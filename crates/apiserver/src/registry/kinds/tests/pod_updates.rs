@@ -161,12 +161,66 @@ fn resizes_are_refused() {
             (
                 fixed,
                 patch(json!({"requests": {"cpu": "2"}})),
-                &["<nil>: Forbidden: static pods cannot be resized"],
+                &["[]: Forbidden: static pods cannot be resized"],
             ),
             (
                 old_node,
                 patch(json!({"requests": {"cpu": "2"}})),
                 &["spec: Forbidden: Pod running on node without support for resize"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_gets_in_each_others_way_is_warned_of() {
+    let files = json!({"secret": {"secretName": "s", "items": [{"key": "a", "path": "p"}, {"key": "b", "path": "p/q/"}]}});
+    let projected = json!({"projected": {"sources": [
+        {"configMap": {"name": "m", "items": [{"key": "k", "path": "token"}]}},
+        {"serviceAccountToken": {"path": "token"}}, {}]}});
+    let preferred = json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+        {"weight": 1, "preference": {"matchExpressions": [{"key": "k", "operator": "In", "values": ["-a"]}]}}]}});
+    warned(
+        PODS,
+        vec![
+            (volume_with(&files), &["volume \"v\" (Secret \"s\"): overlapping paths: \"p/q\" with \"p\""]),
+            (
+                volume_with(&projected),
+                &[
+                    "volume \"v\" (Projected) has no sources provided",
+                    "volume \"v\" (Projected): overlapping paths: \"token\" (ServiceAccountToken) with \"token\" (ConfigMap \"m\")",
+                ],
+            ),
+            (
+                container_with(
+                    &json!({"ports": [{"name": "a", "containerPort": 80, "hostIP": "::1", "protocol": "TCP"}]}),
+                ),
+                &[
+                    "spec.containers[0].ports[0]: hostIP set without hostPort: {Name:a HostPort:0 ContainerPort:80 Protocol:TCP HostIP:::1}",
+                ],
+            ),
+            (
+                container_with(
+                    &json!({"ports": [{"name": "a", "containerPort": 80}, {"name": "a", "containerPort": 81}]}),
+                ),
+                &[
+                    "spec.containers[0].ports[1]: duplicate port name \"a\" with spec.containers[0].ports[0], services and probes that select ports by name will use spec.containers[0].ports[0]",
+                ],
+            ),
+            (
+                pod_with(
+                    &json!({"dnsConfig": {"nameservers": ["FD00::1"]}, "hostAliases": [{"ip": "010.0.0.1"}]}),
+                ),
+                &[
+                    "spec.dnsConfig.nameservers[0]: IPv6 address \"FD00::1\" should be in RFC 5952 canonical format (\"fd00::1\")",
+                    "spec.hostAliases[0].ip: non-standard IP address \"010.0.0.1\" is invalid: use \"10.0.0.1\"",
+                ],
+            ),
+            (
+                pod_with(&json!({ "affinity": preferred })),
+                &[
+                    "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].values[0]: -a is invalid, a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+                ],
             ),
         ],
     );
@@ -229,12 +283,8 @@ fn odd_pods_are_warned_of() {
                     "spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]",
                 ],
             ),
-            (
-                pod_with(&json!({"terminationGracePeriodSeconds": -1})),
-                &[
-                    "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
-                ],
-            ),
+            // It is 1 before anybody looks at it.
+            (pod_with(&json!({"terminationGracePeriodSeconds": -1})), &[]),
             (
                 pod_with(&json!({"topologySpreadConstraints": [{"topologyKey": "z"}]})),
                 &[

@@ -47,7 +47,7 @@ fn volumes_are_one_thing_each() {
                 volume_with(&json!({"gcePersistentDisk": {"partition": 256}})),
                 &[
                     "spec.volumes[0].persistentDisk.pdName: Required value",
-                    "spec.volumes[0].persistentDisk.partition: Invalid value: 256: must be between 0 and 255, inclusive",
+                    "spec.volumes[0].persistentDisk.partition: Invalid value: 256: must be between 1 and 255, inclusive",
                 ],
             ),
             (
