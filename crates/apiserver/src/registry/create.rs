@@ -170,7 +170,9 @@ impl Call<'_> {
             }
         }
         let context = self.context(Operation::Create, meta::name(object), options.dry_run);
-        admission::validate(&context, object, None).await
+        admission::validate(&context, object, None).await?;
+        warnings.extend(admission::warnings(&context, object, None));
+        Ok(())
     }
 
     async fn store_new(

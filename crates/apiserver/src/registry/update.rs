@@ -233,7 +233,9 @@ impl Call<'_> {
                 warnings.push(warning);
             }
         }
-        admission::validate(context, object, Some(old)).await
+        admission::validate(context, object, Some(old)).await?;
+        warnings.extend(admission::warnings(context, object, Some(old)));
+        Ok(())
     }
 
     /// Whether a write may have taken something outside the object.

@@ -8,6 +8,7 @@ use machinery::status::Status;
 use serde_json::{Map, Value, json};
 
 use super::{AdmissionContext, Operation, Plugin};
+use crate::registry::kinds::aggregate;
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
@@ -119,23 +120,11 @@ fn check_containers(pod: &Value, limit: &Value) -> Vec<String> {
         .collect()
 }
 
-/// A pod needs what its containers need together, or its largest init container.
+/// A pod needs what its containers need together, unless it says itself what it needs.
 fn check_pod(pod: &Value, limit: &Value) -> Vec<String> {
     let total = |key: &str| {
-        let of = |list: &str| -> Vec<Amounts> {
-            let containers = pod.pointer(list).and_then(Value::as_array).into_iter().flatten();
-            containers.map(|container| amounts(container.pointer(&format!("/resources/{key}")))).collect()
-        };
-        let mut total = Amounts::new();
-        for (resource, amount) in of("/spec/containers").into_iter().flatten() {
-            let sum = total.get(&resource).map_or(amount.clone(), |have: &Quantity| have.add(&amount));
-            total.insert(resource, sum);
-        }
-        for (resource, amount) in of("/spec/initContainers").into_iter().flatten() {
-            if total.get(&resource).is_none_or(|have| *have < amount) {
-                total.insert(resource, amount);
-            }
-        }
+        let mut total = aggregate(&pod["spec"], key);
+        total.extend(amounts(pod.pointer(&format!("/spec/resources/{key}"))));
         total
     };
     check(limit, "Pod", &total("requests"), &total("limits"))

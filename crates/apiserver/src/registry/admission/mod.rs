@@ -6,12 +6,16 @@ mod default_tolerations;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_resize;
+mod pod_secrets;
+mod pod_security;
 mod priority;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes;
 mod timing;
+mod tolerations;
 mod topology_labels;
 
 use std::time::Instant;
@@ -97,6 +101,16 @@ pub trait Plugin: Send + Sync + 'static {
         Ok(())
     }
 
+    /// What to tell the client about an object that nothing refuses.
+    fn warnings(
+        &self,
+        _context: &AdmissionContext<'_>,
+        _object: &Value,
+        _old: Option<&Value>,
+    ) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Refuses a deletion. `old` is absent for the deletion of a collection.
     async fn delete(&self, _context: &AdmissionContext<'_>, _old: Option<&Value>) -> Result<(), Status> {
         Ok(())
@@ -137,6 +151,7 @@ fn plugins() -> Vec<(&'static str, Box<dyn Plugin>)> {
         ("ServiceAccount", Box::new(service_account::ServiceAccount)),
         ("NodeRestriction", Box::new(node_restriction::NodeRestriction)),
         ("TaintNodesByCondition", Box::new(taint_nodes::TaintNodesByCondition)),
+        ("PodSecurity", Box::new(pod_security::PodSecurity)),
         ("Priority", Box::new(priority::Priority)),
         ("DefaultTolerationSeconds", Box::new(default_tolerations::DefaultTolerationSeconds)),
         ("DefaultStorageClass", Box::new(default_classes::DefaultStorageClass)),
@@ -146,6 +161,7 @@ fn plugins() -> Vec<(&'static str, Box<dyn Plugin>)> {
         // Upstream has three for this, of which one approves and one signs.
         ("CertificateApproval", Box::new(crate::access::CertificateSigners)),
         ("PodTopologyLabels", Box::new(topology_labels::PodTopologyLabels)),
+        ("PodResizeValidator", Box::new(pod_resize::PodResizeValidator)),
         // Counts, and so comes after everything that may still change or refuse.
         ("ResourceQuota", Box::new(resource_quota::ResourceQuota::default())),
         // Upstream has this in front of its storage.
@@ -191,6 +207,12 @@ pub(super) async fn validate(
     }
     plugins.validate.add(operation, result.is_err(), began);
     result
+}
+
+/// What all rules have to say about an object that none refuses.
+pub(super) fn warnings(context: &AdmissionContext<'_>, object: &Value, old: Option<&Value>) -> Vec<String> {
+    let plugins = context.registry.plugins.list.iter();
+    plugins.flat_map(|installed| installed.plugin.warnings(context, object, old)).collect()
 }
 
 /// Runs the rules about deletions.

@@ -7,7 +7,7 @@ use machinery::status::Status;
 use rand::Rng;
 use serde_json::{Value, json};
 
-use super::{AdmissionContext, Operation, Plugin};
+use super::{AdmissionContext, Operation, Plugin, pod_secrets};
 
 const DEFAULT: &str = "default";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -47,15 +47,50 @@ impl Plugin for ServiceAccount {
         inherit_pull_secrets(pod, &account);
         Ok(())
     }
+
+    async fn validate(
+        &self,
+        context: &AdmissionContext<'_>,
+        pod: &Value,
+        _: Option<&Value>,
+    ) -> Result<(), Status> {
+        let new = context.operation == Operation::Create && context.subresource.is_empty();
+        let debugged = context.operation == Operation::Update && context.subresource == "ephemeralcontainers";
+        let Some(name) = pod.pointer("/spec/serviceAccountName").and_then(Value::as_str) else {
+            return Ok(());
+        };
+        if !context.of("", "pods") || !(new || debugged) || meta::annotation(pod, MIRROR).is_some() {
+            return Ok(());
+        }
+        let account = find(context, name).await?;
+        if !pod_secrets::are_limited(&account) {
+            return Ok(());
+        }
+        let found = if new {
+            pod_secrets::foreign(pod, &account)
+        } else {
+            pod_secrets::foreign_of_ephemeral(pod, &account)
+        };
+        found.map_or(Ok(()), |why| Err(context.forbidden(why)))
+    }
 }
 
 /// Mirror pods show what runs without the API, and so may not use it.
 fn check_mirror(context: &AdmissionContext<'_>, pod: &Value) -> Result<(), Status> {
     let account = pod.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or_default();
-    if account.is_empty() {
-        Ok(())
-    } else {
+    let projects_token = |volume: &Value| {
+        let sources = volume.pointer("/projected/sources").and_then(Value::as_array);
+        sources.into_iter().flatten().any(|source| source.get("serviceAccountToken").is_some())
+    };
+    let mut volumes = pod.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten();
+    if !account.is_empty() {
         Err(context.forbidden("a mirror pod may not reference service accounts"))
+    } else if pod_secrets::any(pod) {
+        Err(context.forbidden("a mirror pod may not reference secrets"))
+    } else if volumes.any(projects_token) {
+        Err(context.forbidden("a mirror pod may not use ServiceAccountToken volume projections"))
+    } else {
+        Ok(())
     }
 }
 
