@@ -140,6 +140,10 @@ const FEATURES: &[(&str, &[&str])] = &[
     ),
     ("Defaults", &["new_objects_get_them", "what_is_filled_in"]),
     ("Validation of new and changed objects", &["new_objects_are_refused", "updates_are_refused_or_done"]),
+    (
+        "Pod security standards of namespaces",
+        &["namespaces_say_how_secure_their_pods_are", "ways_out_of_a_container"],
+    ),
     ("Conversion between versions", &["versions_share_their_objects"]),
     (
         "Discovery, legacy and aggregated",

@@ -10,6 +10,7 @@ pub mod node;
 pub mod pod;
 mod pod_columns;
 mod pod_resize;
+mod pod_resource_health;
 mod pod_rules;
 mod pod_status;
 mod quota;

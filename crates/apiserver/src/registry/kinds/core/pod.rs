@@ -58,6 +58,8 @@ impl Strategy for Pod {
     fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
         let owners = old["metadata"].get("ownerReferences").cloned().unwrap_or_default();
         meta::set(object, "ownerReferences", owners);
+        let end = old["metadata"].get("deletionTimestamp").cloned().unwrap_or_default();
+        meta::set(object, "deletionTimestamp", end);
         pod_status::prepare(object, old);
     }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use machinery::field::{Errors, FieldError, Path};
-use machinery::names;
+use machinery::{internal, names};
 use serde_json::{Value, json};
 
 use super::super::addresses;
 use super::super::check::{self, MAX_INT32};
 use super::super::pod_spec;
-use super::super::value::{each, fill, has, int, list, put, text};
+use super::super::value::{below, each, fill, has, int, list, map, put, text};
+use super::pod_resource_health;
 
 const STATUSES: [&str; 3] = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
 /// Conditions whose names are older than the rule for names.
@@ -17,7 +18,7 @@ const OLD_CONDITIONS: [&str; 3] = ["PodScheduled", "Ready", "Initialized"];
 
 /// What a writer left out because it does not know of it stays as it was.
 pub(super) fn prepare(pod: &mut Value, old: &Value) {
-    let Some(status) = pod.get_mut("status").filter(|status| status.is_object()) else { return };
+    let Some(status) = below(pod, "status") else { return };
     let before = &old["status"];
     if text(status, "qosClass").is_empty()
         && let Some(class) = before.get("qosClass")
@@ -67,6 +68,10 @@ pub(super) fn validate(pod: &Value, old: &Value) -> Errors {
         errors.extend(transitions(status, old, field, &path.child(field)));
     }
     errors.extend(resource_claims(status, &pod["spec"], &path.child("resourceClaimStatuses")));
+    let extended = &status["extendedResourceClaimStatus"];
+    if extended.is_object() {
+        errors.extend(extended_claim(extended, &pod["spec"], &path.child("extendedResourceClaimStatus")));
+    }
     errors.extend(ips(status, before, "podIPs", &path.child("podIPs")));
     let hosts = path.child("hostIPs");
     if let Some(first) = list(status, "hostIPs").first().map(|address| text(address, "ip")) {
@@ -79,10 +84,24 @@ pub(super) fn validate(pod: &Value, old: &Value) -> Errors {
     let windows = text(&pod["spec"]["os"], "name") == "windows";
     for field in STATUSES {
         for (i, container) in list(status, field).iter().enumerate() {
-            errors.extend(user(&container["user"], windows, &path.child(field).index(i).child("linux")));
+            let at = path.child(field).index(i).child("user").child("linux");
+            errors.extend(user(&container["user"], windows, &at));
         }
     }
+    for field in STATUSES {
+        let (at, of) = (path.child(field), containers_of(field));
+        errors.extend(pod_resource_health::validate(list(status, field), &pod["spec"], of, &at));
+    }
     errors
+}
+
+/// Where containers stand in the specification, by where they stand in the status.
+fn containers_of(field: &str) -> &'static str {
+    match field {
+        "containerStatuses" => "containers",
+        "initContainerStatuses" => "initContainers",
+        _ => "ephemeralContainers",
+    }
 }
 
 fn generation(object: &Value, path: &Path) -> Option<FieldError> {
@@ -121,11 +140,8 @@ fn nominated_node(status: &Value, old: &Value, path: &Path) -> Errors {
 /// A container that has ended and is not to be restarted does not come back.
 fn transitions(status: &Value, old: &Value, field: &str, path: &Path) -> Errors {
     let spec = &old["spec"];
-    let (of, restartable) = match field {
-        "containerStatuses" => ("containers", true),
-        "initContainerStatuses" => ("initContainers", true),
-        _ => ("ephemeralContainers", false),
-    };
+    let of = containers_of(field);
+    let restartable = of != "ephemeralContainers";
     let mut errors = Errors::new();
     if restartable && any_restarts_all(spec) {
         return errors;
@@ -191,6 +207,47 @@ fn resource_claims(status: &Value, spec: &Value, path: &Path) -> Errors {
     errors
 }
 
+/// The claim that was made for resources which containers ask for by a name of their own.
+fn extended_claim(claim: &Value, spec: &Value, path: &Path) -> Errors {
+    const FIELDS: [&str; 3] = ["containerName", "resourceName", "requestName"];
+    let at = path.child("requestMappings");
+    let mut errors = Errors::new();
+    let mut seen = BTreeSet::new();
+    if list(claim, "requestMappings").is_empty() {
+        errors.push(FieldError::required(&at, "at least one request mapping is required"));
+    }
+    for (i, mapping) in list(claim, "requestMappings").iter().enumerate() {
+        let at = at.index(i);
+        let [container, resource, request] = FIELDS.map(|field| text(mapping, field));
+        errors.extend(mapped(container, resource, spec, &at));
+        let reasons = names::dns1123_label(request);
+        errors.extend(check::named(&path.child("requestName"), request, reasons));
+        if !seen.insert((container, resource, request)) {
+            let twice = FIELDS.map(|field| FieldError::duplicate(&at.child(field), text(mapping, field)));
+            errors.extend(twice);
+        }
+    }
+    let (name, at) = (text(claim, "resourceClaimName"), path.child("resourceClaimName"));
+    if name.is_empty() {
+        errors.push(FieldError::required(&at, ""));
+    } else {
+        errors.extend(check::named(&at, name, names::dns1123_subdomain(name)));
+    }
+    errors
+}
+
+/// A container of the pod asks for the resource.
+fn mapped(container: &str, resource: &str, spec: &Value, path: &Path) -> Option<FieldError> {
+    let mut containers = list(spec, "containers").iter().chain(list(spec, "initContainers"));
+    let Some(found) = containers.find(|found| text(found, "name") == container) else {
+        let detail = "must match the name of an entry in spec.initContainers.name or spec.containers.name";
+        return Some(FieldError::invalid(&path.child("containerName"), container, detail));
+    };
+    let asked = map(&found["resources"], "requests").is_some_and(|requests| requests.contains_key(resource));
+    let detail = "must match the extended resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests";
+    (!asked).then(|| FieldError::invalid(&path.child("resourceName"), resource, detail))
+}
+
 /// At most one address of each family.
 fn ips(status: &Value, before: &Value, field: &str, path: &Path) -> Errors {
     let all =
@@ -200,7 +257,8 @@ fn ips(status: &Value, before: &Value, field: &str, path: &Path) -> Errors {
     let mut errors: Errors = found.collect();
     if now.len() > 1 && !addresses::is_dual_stack(&now) {
         let detail = "may specify no more than one IP for each IP family";
-        errors.push(FieldError::invalid(path, status[field].clone(), detail));
+        let shown = internal::compact_list("IP", list(status, field));
+        errors.push(FieldError::invalid(path, Value::Null, detail).showing(&shown));
     }
     errors
 }
