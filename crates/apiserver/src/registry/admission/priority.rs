@@ -23,11 +23,14 @@ impl Plugin for Priority {
             return Ok(());
         }
         if context.operation == Operation::Update {
-            // The number is made once; a client that leaves it out does not take it away.
-            if let Some(priority) = old.and_then(|old| old.pointer("/spec/priority"))
-                && object.pointer("/spec/priority").is_none()
-            {
-                object["spec"]["priority"] = priority.clone();
+            // Both are made once; a client that leaves them out does not take them away.
+            for field in ["priority", "preemptionPolicy"] {
+                let pointer = format!("/spec/{field}");
+                if let Some(made) = old.and_then(|old| old.pointer(&pointer))
+                    && object.pointer(&pointer).is_none()
+                {
+                    object["spec"][field] = made.clone();
+                }
             }
             return Ok(());
         }
