@@ -1,7 +1,7 @@
 //! The store in an etcd cluster, 3.4 to 3.6: for several servers, and for reading what upstream's API server has written.
 //!
-//! etcd's revision is the store's. Keys and values are those of upstream's API server with JSON storage; the `resourceVersion`
-//! is not in the value but spliced in when it is read. Reads are linearizable, each write is one transaction (`write.rs`), one
+//! etcd's revision is the store's. Keys and values are those of upstream's API server (`value.rs`); the `resourceVersion` is not
+//! in the value but spliced in when it is read. Reads are linearizable, each write is one transaction (`write.rs`), one
 //! watch feeds the caches (`watch.rs`), and servers take turns in compacting (`compact.rs`).
 
 mod client;
@@ -11,6 +11,7 @@ mod object;
 mod options;
 mod read;
 mod transport;
+mod value;
 mod watch;
 mod wire;
 mod write;
@@ -80,7 +81,8 @@ impl Etcd {
         let token = CancellationToken::new();
         // Ends the connection if the store does not come to be.
         let guard = token.clone().drop_guard();
-        let client = Arc::new(Client::new(Transport::new(&options, token.clone())?, token));
+        let client =
+            Arc::new(Client::new(Transport::new(&options, token.clone())?, token));
         let status = client.attempt(&wire::StatusRequest::default(), Repeat::Always).await;
         let hint = match &options.tls {
             None => " (no TLS is used; a CA file turns it on)",

@@ -1,10 +1,11 @@
-//! Objects as etcd keeps them: JSON without a `resourceVersion`, written by this program or by upstream's API server.
+//! Objects as etcd keeps them: without a `resourceVersion`, written by this program or by upstream's API server.
 
 use std::sync::Arc;
 
 use crate::error::ReadError;
 use crate::types::{Entry, Event, EventKind, splice};
 
+use super::value;
 use super::wire::{KeyValue, WatchEvent, unsigned};
 
 /// The object of a pair, at the revision it was written.
@@ -16,21 +17,10 @@ pub(super) fn entry(pair: &KeyValue) -> Result<Entry, ReadError> {
 pub(super) fn entry_at(pair: &KeyValue, revision: u64) -> Result<Entry, ReadError> {
     let key = std::str::from_utf8(&pair.key)
         .map_err(|_| ReadError::Damaged(format!("a key is not text: {}", pair.key.escape_ascii())))?;
-    // Upstream ends objects with a newline, which would end a watch event's line.
-    let draft = pair.value.trim_ascii_end();
-    let revision_at = revision_at(draft).ok_or_else(|| unreadable(key, draft))?;
-    Ok(Entry { key: Arc::from(key), bytes: splice(draft, revision_at, revision), revision, revision_at })
-}
-
-fn unreadable(key: &str, value: &[u8]) -> ReadError {
-    let why = if value.starts_with(b"k8s\0") {
-        "is stored as protobuf; only JSON can be read (kube-apiserver --storage-media-type=application/json)"
-    } else if value.starts_with(b"k8s:enc:") {
-        "is encrypted"
-    } else {
-        "is not a JSON object with metadata"
-    };
-    ReadError::Damaged(format!("the value of {key} {why}"))
+    let unreadable = |why: &str| ReadError::Damaged(format!("the value of {key} {why}"));
+    let draft = value::decode(&pair.value).map_err(|why| unreadable(&why))?;
+    let revision_at = revision_at(&draft).ok_or_else(|| unreadable("is not a JSON object with metadata"))?;
+    Ok(Entry { key: Arc::from(key), bytes: splice(&draft, revision_at, revision), revision, revision_at })
 }
 
 /// What a watch event tells; none when the state before it, which an [`Event`] has, is no longer kept.
@@ -44,6 +34,18 @@ pub(super) fn event(event: &WatchEvent) -> Result<Option<Event>, ReadError> {
         (EventKind::Deleted | EventKind::Modified, None) => return Ok(None),
     };
     Ok(Some(Event { kind, entry, previous }))
+}
+
+/// What the feed is told: of the state before, only a deletion needs to know.
+pub(super) fn change(event: &WatchEvent) -> Result<Option<(EventKind, Entry)>, ReadError> {
+    let Some(pair) = &event.kv else { return Ok(None) };
+    let kind = kind(event.kind, pair);
+    let entry = match (kind, &event.prev_kv) {
+        (EventKind::Deleted, Some(before)) => entry_at(before, unsigned(pair.mod_revision))?,
+        (EventKind::Deleted, None) => return Ok(None),
+        (EventKind::Created | EventKind::Modified, _) => entry(pair)?,
+    };
+    Ok(Some((kind, entry)))
 }
 
 fn kind(kind: i32, pair: &KeyValue) -> EventKind {
@@ -176,11 +178,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        for (value, words) in [
-            (&b"k8s\0\n\x0c"[..], "is stored as protobuf"),
-            (b"k8s:enc:aescbc:v1:key1:xyz", "is encrypted"),
-            (b"plain", "is not a JSON object"),
-        ] {
+        for (value, words) in
+            [(&b"k8s:enc:aescbc:v1:key1:xyz"[..], "is encrypted"), (b"plain", "is not a JSON object")]
+        {
             let pair = KeyValue { key: "/registry/a".into(), value: value.into(), ..KeyValue::default() };
             let error = entry(&pair).unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("/registry/a"), "{error}");

@@ -285,7 +285,10 @@ async fn upstreams_values_are_read_and_left_as_they_are() {
     let write = Write::Put { key: "/registry/configmaps/d/b".into(), expect: Expect::Absent, draft: other };
     let end = store.write(write).await.unwrap().revision;
     let error = store.list("/registry/configmaps/", ListOptions::default()).await.unwrap_err();
-    assert!(error.to_string().contains("/registry/configmaps/d/b is stored as protobuf"), "{error}");
+    assert!(
+        error.to_string().contains("/registry/configmaps/d/b is protobuf that cannot be read"),
+        "{error}"
+    );
     // The feed goes on.
     fed(&store, end).await;
     assert!(!store.feed().is_closed());

@@ -11,7 +11,7 @@ use super::grpc::{RpcError, code};
 use super::wire::{
     Compare, DeleteRangeRequest, Op, PutRequest, RangeRequest, TxnRequest, TxnResponse, signed, unsigned,
 };
-use super::{Shared, object};
+use super::{Shared, object, value};
 
 /// Bytes of an object under etcd's default limit for a request (`--max-request-bytes`), less what else a request has.
 const OBJECT_BYTES_MAX: usize = (3 << 19) - 512;
@@ -37,8 +37,10 @@ impl Shared {
             Expect::Revision(revision) => Some(Compare::revision_is(&name, signed(revision))),
             Expect::Any => None,
         };
-        let put = PutRequest { key: name.clone(), value: draft.bytes.clone() };
-        let answer = self.transact(name, compare, Op::Put(put), draft.bytes.len()).await?;
+        let value = value::encode(&draft);
+        let size = value.len();
+        let answer =
+            self.transact(name.clone(), compare, Op::Put(PutRequest { key: name, value }), size).await?;
         let revision = answer.header.map_or(0, |header| unsigned(header.revision));
         Ok(draft.at_revision(key.into(), revision))
     }
@@ -103,7 +105,8 @@ fn refused(code: u32, message: String, size: usize) -> WriteError {
     let says = |words: &str| message.contains(words);
     // Who asks is looked at before anything is done. Nobody at all is another code's.
     let denied = matches!(code, code::PERMISSION_DENIED | code::UNAUTHENTICATED);
-    if denied || says("user name is empty") {
+    let unknown_user = ["user name is empty", "authentication failed", "revision of auth store is old"];
+    if denied || unknown_user.into_iter().any(says) {
         return WriteError::Unreachable(message);
     }
     if says("request is too large") || says("message larger than max") {
@@ -135,6 +138,7 @@ mod tests {
         assert_eq!(kind("etcdserver: request timed out"), "unknown");
         assert_eq!(kind("etcdserver: leader changed"), "unknown");
         assert_eq!(kind("etcdserver: user name is empty"), "not done");
+        assert_eq!(kind("etcdserver: authentication failed, invalid user ID or password"), "not done");
         let denied = refused(code::PERMISSION_DENIED, "etcdserver: permission denied".to_owned(), 7);
         assert_eq!(denied.to_string(), "the store cannot be reached: etcdserver: permission denied");
     }

@@ -186,13 +186,14 @@ pub fn knows(api_version: &str, kind: &str) -> bool {
     kind_of(api_version, kind).is_some()
 }
 
-/// The message of a kind: from the schema, or one of those that views of objects have.
+/// The message of a kind: from the schema, or one of those that views of objects have, or of what only a store holds.
 fn kind_of(api_version: &str, kind: &str) -> Option<plan::Root> {
     let (group, version) = meta::split_api_version(api_version);
     if let Some(id) = Schema::builtin().kind(group, version, kind) {
         return Some(plan::Root::Type(id));
     }
     match (group, version, kind) {
+        ("", "v1", "RangeAllocation") => Some(plan::Root::RangeAllocation),
         ("meta.k8s.io", "v1" | "v1beta1", "PartialObjectMetadata") => Some(plan::Root::Metadata),
         ("meta.k8s.io", "v1" | "v1beta1", "PartialObjectMetadataList") => Some(plan::Root::MetadataList),
         _ => None,

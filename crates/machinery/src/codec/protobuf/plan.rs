@@ -76,13 +76,15 @@ pub(super) enum Root {
     Metadata,
     /// `PartialObjectMetadataList`.
     MetadataList,
+    /// `RangeAllocation`.
+    RangeAllocation,
 }
 
 impl Root {
     pub fn type_id(self) -> Option<TypeId> {
         match self {
             Self::Type(id) => Some(id),
-            Self::Metadata | Self::MetadataList => None,
+            Self::Metadata | Self::MetadataList | Self::RangeAllocation => None,
         }
     }
 
@@ -91,6 +93,7 @@ impl Root {
             Self::Type(id) => of(id),
             Self::Metadata => &PLANS.get_or_init(Plans::new).metadata,
             Self::MetadataList => &PLANS.get_or_init(Plans::new).metadata_list,
+            Self::RangeAllocation => &PLANS.get_or_init(Plans::new).range_allocation,
         }
     }
 }
@@ -126,6 +129,7 @@ struct Plans {
     json_schema_props: Option<TypeId>,
     metadata: Message,
     metadata_list: Message,
+    range_allocation: Message,
     empty: Message,
 }
 
@@ -135,18 +139,22 @@ impl Plans {
     fn new() -> Self {
         let schema = Schema::builtin();
         let meta = |name: &str| schema.by_name(&format!("{META}.{name}"));
-        let metadata = Message(single(1, "metadata", meta("ObjectMeta")).into_iter().collect());
+        let object_meta = || single(1, "metadata", meta("ObjectMeta"));
+        let metadata = Message(object_meta().into_iter().collect());
         let items = Slot {
             number: 2,
             holds: Holds::Field(Entry { name: "items", rule: Rule::Many(Shape::PartialMetadata) }),
         };
         let list = single(1, "metadata", meta("ListMeta")).into_iter().chain([items]).collect();
+        let range = [(2, "range", Shape::String), (3, "data", Shape::Bytes)];
+        let range = range.map(|(number, name, shape)| shown(number, name, shape));
         let props = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
         Self {
             messages: schema.iter().map(|_| OnceLock::new()).collect(),
             json_schema_props: schema.by_name(props),
             metadata,
             metadata_list: Message(list),
+            range_allocation: Message(object_meta().into_iter().chain(range).collect()),
             empty: Message::default(),
         }
     }
@@ -166,8 +174,12 @@ impl Plans {
 }
 
 fn single(number: u32, name: &'static str, ty: Option<TypeId>) -> Option<Slot> {
-    let rule = Rule::One(Shape::Message(ty?), Presence::Shown);
-    Some(Slot { number, holds: Holds::Field(Entry { name, rule }) })
+    Some(shown(number, name, Shape::Message(ty?)))
+}
+
+fn shown(number: u32, name: &'static str, shape: Shape) -> Slot {
+    let rule = Rule::One(shape, Presence::Shown);
+    Slot { number, holds: Holds::Field(Entry { name, rule }) }
 }
 
 /// Puts a field where it belongs, within the inlined messages that it is in.
