@@ -408,8 +408,8 @@ async fn concurrent_counters(store: Arc<dyn Store>) {
 struct Recorded(Mutex<Vec<(EventKind, Entry)>>);
 
 impl Sink for Recorded {
-    fn apply(&self, kind: EventKind, entry: &Entry) {
-        self.0.lock().push((kind, entry.clone()));
+    fn apply(&self, writes: &[(EventKind, &Entry)]) {
+        self.0.lock().extend(writes.iter().map(|(kind, entry)| (*kind, (*entry).clone())));
     }
 
     fn closed(&self) {}

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::error::ReadError;
-use crate::scope::scopes_of;
+use crate::scope::{covers, scopes_of};
 use crate::types::{Entry, EventKind};
 
 /// A receiver of committed writes.
@@ -20,8 +20,9 @@ use crate::types::{Entry, EventKind};
 /// Its methods are called on the feed's thread, in revision order, and must neither block nor wait: back-pressure is
 /// the sink's own affair (a cache drops watchers that do not keep up).
 pub trait Sink: Send + Sync + 'static {
-    /// A write to a key of the sink's scope. For a deletion `entry` is the last state, carrying the deletion's revision.
-    fn apply(&self, kind: EventKind, entry: &Entry);
+    /// All writes of one revision to keys of the sink's scope: one, but for other programs' transactions in a shared store. For a
+    /// deletion the entry is the last state, carrying the deletion's revision.
+    fn apply(&self, writes: &[(EventKind, &Entry)]);
 
     /// No more writes will come: the store was closed or has failed.
     fn closed(&self);
@@ -95,14 +96,14 @@ impl Feed {
     }
 
     /// Delivers writes, then declares `revision` reached. For drivers: calls must come in revision order from one place at
-    /// a time, after the writes are readable in the store.
+    /// a time, after the writes are readable in the store, and with all writes of a revision.
     pub fn publish<'a>(&self, events: impl IntoIterator<Item = (EventKind, &'a Entry)>, revision: u64) {
         let sinks = self.sinks.read();
         if !sinks.is_empty() {
-            for (kind, entry) in events {
-                let receivers = scopes_of(&entry.key).filter_map(|scope| sinks.get(scope)).flatten();
-                receivers.filter_map(Weak::upgrade).for_each(|sink| sink.apply(kind, entry));
-            }
+            let events: Vec<_> = events.into_iter().collect();
+            events
+                .chunk_by(|(_, one), (_, next)| one.revision == next.revision)
+                .for_each(|writes| deliver(&sinks, writes));
         }
         // Still under the lock, so that a sink that attaches is told a revision that fits what it will be given.
         self.position.send_if_modified(|position| {
@@ -117,5 +118,23 @@ impl Feed {
         self.position.send_modify(|position| position.closed = true);
         let sinks: Vec<_> = self.sinks.read().values().flatten().filter_map(Weak::upgrade).collect();
         sinks.iter().for_each(|sink| sink.closed());
+    }
+}
+
+/// Brings the writes of one revision to the sinks of their scopes.
+fn deliver(sinks: &HashMap<Arc<str>, Sinks>, writes: &[(EventKind, &Entry)]) {
+    let apply = |sinks: &Sinks, writes: &[_]| {
+        sinks.iter().filter_map(Weak::upgrade).for_each(|sink| sink.apply(writes))
+    };
+    if let [(_, entry)] = writes {
+        return scopes_of(&entry.key)
+            .filter_map(|scope| sinks.get(scope))
+            .for_each(|sinks| apply(sinks, writes));
+    }
+    for (scope, sinks) in sinks {
+        let theirs: Vec<_> = writes.iter().filter(|(_, entry)| covers(scope, &entry.key)).copied().collect();
+        if !theirs.is_empty() {
+            apply(sinks, &theirs);
+        }
     }
 }

@@ -42,15 +42,17 @@ impl<M: Mirrored> Mirror<M> {
 }
 
 impl<M: Mirrored> Sink for Mirror<M> {
-    fn apply(&self, kind: EventKind, entry: &Entry) {
+    fn apply(&self, writes: &[(EventKind, &Entry)]) {
         // Held while applying, so that loading cannot come in between.
         let mut early = self.early.lock();
-        if let Some(keys) = early.as_mut() {
-            keys.insert(Arc::clone(&entry.key));
-        }
-        match kind {
-            EventKind::Created | EventKind::Modified => self.derived.put(entry),
-            EventKind::Deleted => self.derived.remove(entry),
+        for (kind, entry) in writes {
+            if let Some(keys) = early.as_mut() {
+                keys.insert(Arc::clone(&entry.key));
+            }
+            match kind {
+                EventKind::Created | EventKind::Modified => self.derived.put(entry),
+                EventKind::Deleted => self.derived.remove(entry),
+            }
         }
     }
 

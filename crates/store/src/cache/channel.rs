@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -68,7 +67,8 @@ impl<M> Channel<M> {
         queue.first + queue.changes.len() as u64
     }
 
-    fn push(&self, change: Arc<Change<M>>, limits: &CacheOptions, now: Instant) {
+    fn push(&self, change: Arc<Change<M>>, limits: &CacheOptions) {
+        let now = change.at;
         let mut evicted = Vec::new();
         let mut queue = self.queue.write();
         queue.cost += change.cost();
@@ -143,19 +143,19 @@ impl<M> Channels<M> {
         self.history.queue.write().start = revision;
     }
 
-    pub(super) fn publish(&self, change: Arc<Change<M>>) {
-        let now = change.at;
+    /// Brings the changes of one revision to all queues.
+    pub(super) fn publish(&self, changes: &[Arc<Change<M>>]) {
         let mut pushed = Vec::new();
-        // The lock keeps a watcher from subscribing between the history and its own queue.
+        // The lock keeps a watcher from subscribing between the history and its own queue, or between two of the changes.
         let by_scope = self.by_scope.lock();
-        if !by_scope.is_empty() {
+        for change in changes.iter().filter(|_| !by_scope.is_empty()) {
             let narrower = scopes_of(&change.item.entry.key).filter(|scope| scope.len() > self.scope.len());
             for channel in narrower.filter_map(|scope| by_scope.get(scope)) {
-                channel.push(Arc::clone(&change), &self.limits, now);
+                channel.push(Arc::clone(change), &self.limits);
                 pushed.push(Arc::clone(channel));
             }
         }
-        self.history.push(change, &self.limits, now);
+        changes.iter().for_each(|change| self.history.push(Arc::clone(change), &self.limits));
         drop(by_scope);
         // Waking a thousand watchers takes longer than the lock should be held.
         pushed.iter().chain([&self.history]).for_each(|channel| channel.wake.notify_waiters());
@@ -166,7 +166,9 @@ impl<M> Channels<M> {
     pub(super) fn subscribe(&self, scope: &str, after: u64) -> (Subscription<M>, u64) {
         let mut by_scope = self.by_scope.lock();
         let history = self.history.queue.read();
-        let from = history.changes.partition_point(|change| change.revision() <= after);
+        // Of a revision whose first changes are gone, the history has no more than a part.
+        let whole = after.max(history.start);
+        let from = history.changes.partition_point(|change| change.revision() <= whole);
         let backlog: Vec<_> =
             history.changes.range(from..).filter(|change| change.is_in(scope)).cloned().collect();
         let (start, closed) = (history.start, history.closed);

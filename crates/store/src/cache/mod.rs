@@ -159,10 +159,10 @@ impl<M: Send + Sync + 'static> Cache<M> {
         state.items = items;
         state.revision = revision;
         self.channels.begin(revision);
-        for (kind, entry) in late.into_iter().filter(|(_, entry)| entry.revision > revision) {
-            if let Some(change) = advance(&mut state, kind, self.item(entry)) {
-                self.channels.publish(change);
-            }
+        let late: Vec<_> = late.into_iter().filter(|(_, entry)| entry.revision > revision).collect();
+        for writes in late.chunk_by(|(_, one), (_, next)| one.revision == next.revision) {
+            let items = writes.iter().map(|(kind, entry)| (*kind, self.item(entry.clone()))).collect();
+            self.channels.publish(&advance(&mut state, items));
         }
         true
     }
@@ -256,25 +256,23 @@ impl<M: Send + Sync + 'static> Cache<M> {
 }
 
 impl<M: Send + Sync + 'static> Sink for Cache<M> {
-    fn apply(&self, kind: EventKind, entry: &Entry) {
+    fn apply(&self, writes: &[(EventKind, &Entry)]) {
         let mut state = self.state.write();
         if let Some(late) = &mut state.loading {
             if late.len() < LOADING_EVENTS_MAX {
-                late.push((kind, entry.clone()));
+                late.extend(writes.iter().map(|(kind, entry)| (*kind, (*entry).clone())));
             }
             return;
         }
-        if entry.revision <= state.revision {
+        if writes.iter().all(|(_, entry)| entry.revision <= state.revision) {
             return;
         }
         drop(state);
         // Only the feed's thread changes a loaded state, so parsing need not be done under the lock.
-        let item = self.item(entry.clone());
-        let change = advance(&mut self.state.write(), kind, item);
+        let items = writes.iter().map(|(kind, entry)| (*kind, self.item((*entry).clone()))).collect();
+        let changes = advance(&mut self.state.write(), items);
         // After the state: a watcher filters by revision what its list had already.
-        if let Some(change) = change {
-            self.channels.publish(change);
-        }
+        self.channels.publish(&changes);
     }
 
     fn closed(&self) {
@@ -282,18 +280,17 @@ impl<M: Send + Sync + 'static> Sink for Cache<M> {
     }
 }
 
-/// Applies one event, unless the state has it already.
-fn advance<M>(state: &mut State<M>, kind: EventKind, item: Arc<Item<M>>) -> Option<Arc<Change<M>>> {
-    let revision = item.entry.revision;
-    if revision <= state.revision {
-        return None;
-    }
-    state.revision = revision;
-    let previous = match kind {
-        EventKind::Deleted => state.items.remove(&item.entry.key),
-        EventKind::Created | EventKind::Modified => {
-            state.items.insert(Arc::clone(&item.entry.key), Arc::clone(&item))
-        }
+/// Applies the events of one revision, which is newer than the state's.
+fn advance<M>(state: &mut State<M>, items: Vec<(EventKind, Arc<Item<M>>)>) -> Vec<Arc<Change<M>>> {
+    let apply = |(kind, item): (EventKind, Arc<Item<M>>)| {
+        state.revision = item.entry.revision;
+        let previous = match kind {
+            EventKind::Deleted => state.items.remove(&item.entry.key),
+            EventKind::Created | EventKind::Modified => {
+                state.items.insert(Arc::clone(&item.entry.key), Arc::clone(&item))
+            }
+        };
+        Arc::new(Change::new(kind, item, previous))
     };
-    Some(Arc::new(Change::new(kind, item, previous)))
+    items.into_iter().map(apply).collect()
 }

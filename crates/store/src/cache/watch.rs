@@ -55,6 +55,8 @@ pub struct CacheWatch<M> {
     feed: Arc<Feed>,
     /// Kept across waits, so that waiting does not register with the token each time.
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Changes up to this revision are not wanted.
+    from: u64,
     /// The revision of the last change handed out.
     after: u64,
     /// When changes were last taken from the queue.
@@ -70,7 +72,7 @@ impl<M> CacheWatch<M> {
     ) -> CacheWatch<M> {
         let Subscription { backlog, place } = subscription;
         let cancelled = Box::pin(token.clone().cancelled_owned());
-        CacheWatch { backlog: backlog.into(), place, feed, cancelled, after, taken: None }
+        CacheWatch { backlog: backlog.into(), place, feed, cancelled, from: after, after, taken: None }
     }
 
     /// Puts older changes before what is already waiting.
@@ -144,8 +146,8 @@ impl<M> CacheWatch<M> {
     fn next_waiting(&mut self) -> Result<Option<Arc<Change<M>>>, WatchEnd> {
         loop {
             if let Some(change) = self.backlog.pop_front() {
-                // A change may wait both in the history it started from and in its queue.
-                if change.revision() <= self.after {
+                // A watch may start after a revision that the cache has not reached yet.
+                if change.revision() <= self.from {
                     continue;
                 }
                 self.after = change.revision();

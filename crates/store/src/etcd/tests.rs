@@ -1,6 +1,7 @@
 //! Against a real etcd.
 
 mod members;
+mod transactions;
 mod users;
 
 use std::sync::Arc;

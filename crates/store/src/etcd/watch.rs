@@ -3,6 +3,9 @@
 //! The reader always watches the whole key space. Every revision then has an event, which makes three things exact that
 //! etcd's progress notifications are not (before 3.4.25 and 3.5.8 they may run ahead of events): up to which revision the
 //! events are complete, that none is missing, and where to go on after a lost connection.
+//!
+//! A transaction of another program may change several keys at one revision (upstream's events that expire together are an
+//! example). Whoever is told of such a revision is told the whole.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,16 +46,18 @@ pub(super) struct Reader {
     pub until: u64,
     /// Events up to here are not wanted: where the present watch was asked to start.
     from: u64,
+    /// Events of a revision that the next part of a long answer may have more of.
+    begun: Vec<WatchEvent>,
     gaps: u32,
 }
 
 impl Reader {
     /// Reads what comes after a revision that can be read.
     pub fn new(client: Arc<Client>, after: u64) -> Reader {
-        Reader { client, messages: None, until: after, from: after, gaps: 0 }
+        Reader { client, messages: None, until: after, from: after, begun: Vec::new(), gaps: 0 }
     }
 
-    /// The next events, at least one.
+    /// The next events, at least one, of whole revisions.
     pub async fn next(&mut self) -> Result<Vec<WatchEvent>, Lost> {
         let token = self.client.token.clone();
         token.run_until_cancelled(self.persist()).await.unwrap_or(Err(Lost::Closed))
@@ -66,7 +71,7 @@ impl Reader {
                     return Err(Lost::Compacted(unsigned(response.compact_revision)));
                 }
                 Ok(response) if response.canceled => {
-                    tracing::debug!(reason = response.cancel_reason, "etcd ended a watch");
+                    tracing::warn!(reason = response.cancel_reason, "etcd ended a watch");
                 }
                 Ok(response) => {
                     pause = PAUSE_MIN;
@@ -89,6 +94,7 @@ impl Reader {
             Some(messages) => messages,
             None => {
                 self.from = self.until;
+                self.begun.clear();
                 let messages = self.client.watch(&everything_from(self.until)).await?;
                 self.messages.insert(messages)
             }
@@ -101,8 +107,11 @@ impl Reader {
 
     /// The new events of an answer; none if it has none, or if some are missing before and have to be asked for again.
     fn accept(&mut self, response: WatchResponse) -> Result<Option<Vec<WatchEvent>>, Lost> {
-        let mut events = response.events;
-        events.retain(|event| revision(event) > self.from);
+        let mut events = std::mem::take(&mut self.begun);
+        events.extend(response.events.into_iter().filter(|event| revision(event) > self.from));
+        if response.fragment {
+            self.begun = events.split_off(last_revision(&events));
+        }
         let Some(last) = events.last().map(revision) else { return Ok(None) };
         let mut expected = self.until;
         for event in &events {
@@ -122,6 +131,12 @@ impl Reader {
         tracing::warn!(after = self.until, "etcd left out revisions in a watch");
         if self.gaps < GAPS_MAX { Ok(()) } else { Err(Lost::Gap(self.until)) }
     }
+}
+
+/// Where the events of the last revision begin.
+fn last_revision(events: &[WatchEvent]) -> usize {
+    let last = events.last().map(revision);
+    events.iter().rposition(|event| Some(revision(event)) != last).map_or(0, |before| before + 1)
 }
 
 fn revision(event: &WatchEvent) -> u64 {
@@ -169,21 +184,17 @@ pub(super) async fn pump(shared: Arc<Shared>, after: u64) {
 
 async fn publish(shared: &Shared, events: &[WatchEvent], until: u64) -> Result<(), String> {
     let mut ready: Vec<(EventKind, Entry)> = Vec::with_capacity(events.len().min(TURN));
-    let mut told = shared.feed.revision();
-    for event in events.iter().filter(|event| is_object(event)) {
-        let revision = revision(event);
-        if revision <= told {
-            return Err(format!(
-                "another program changed several objects in one transaction (revision {revision}), which cannot be followed"
-            ));
+    for together in events.chunk_by(|one, next| revision(one) == revision(next)) {
+        for event in together.iter().filter(|event| is_object(event)) {
+            let revision = revision(event);
+            match object::change(event) {
+                Ok(Some(change)) => ready.push(change),
+                Ok(None) => return Err(format!("the state before revision {revision} has been compacted")),
+                Err(error) => tracing::error!(%error, revision, "an object in etcd is passed over"),
+            }
         }
-        match object::event(event) {
-            Ok(Some(event)) => ready.push((event.kind, event.entry)),
-            Ok(None) => return Err(format!("the state before revision {revision} has been compacted")),
-            Err(error) => tracing::error!(%error, revision, "an object in etcd is passed over"),
-        }
-        told = revision;
-        if ready.len() == TURN {
+        if ready.len() >= TURN {
+            let told = together.first().map_or(0, revision);
             shared.feed.publish(ready.iter().map(|(kind, entry)| (*kind, entry)), told);
             ready.clear();
             tokio::task::yield_now().await;

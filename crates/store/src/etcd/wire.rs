@@ -274,6 +274,9 @@ pub(super) struct WatchResponse {
     pub compact_revision: i64,
     #[prost(string, tag = "6")]
     pub cancel_reason: String,
+    /// More of the same answer follows; the next may begin within the last revision of this one.
+    #[prost(bool, tag = "7")]
+    pub fragment: bool,
     #[prost(message, repeated, tag = "11")]
     pub events: Vec<WatchEvent>,
 }
