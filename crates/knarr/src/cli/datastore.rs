@@ -22,6 +22,12 @@ pub(super) struct DatastoreOptions {
     /// Key of that certificate, PEM
     #[arg(long, value_name = "FILE", requires = "datastore_certfile")]
     datastore_keyfile: Option<PathBuf>,
+    /// Name of the datastore's user, if it wants to know one
+    #[arg(long, value_name = "NAME", requires_all = ["datastore", "datastore_password_file"])]
+    datastore_username: Option<String>,
+    /// File with that user's password
+    #[arg(long, value_name = "FILE", requires = "datastore_username")]
+    datastore_password_file: Option<PathBuf>,
 }
 
 impl DatastoreOptions {
@@ -29,12 +35,14 @@ impl DatastoreOptions {
     pub(super) fn datastore(&self) -> anyhow::Result<Option<Datastore>> {
         let Some(url) = self.datastore.clone() else { return Ok(None) };
         let identity = self.datastore_certfile.as_deref().zip(self.datastore_keyfile.as_deref());
+        let user = self.datastore_username.as_ref().zip(self.datastore_password_file.as_deref());
         let datastore = Datastore {
             url,
             ca_file: self.datastore_cafile.as_deref().map(absolute).transpose()?,
             identity: identity
                 .map(|(certificate, key)| anyhow::Ok((absolute(certificate)?, absolute(key)?)))
                 .transpose()?,
+            user: user.map(|(name, file)| anyhow::Ok((name.clone(), absolute(file)?))).transpose()?,
         };
         datastore.options()?;
         Ok(Some(datastore))
@@ -45,10 +53,14 @@ impl DatastoreOptions {
         if let Some(url) = &self.datastore {
             command.args(["--datastore", url]);
         }
+        if let Some(name) = &self.datastore_username {
+            command.args(["--datastore-username", name]);
+        }
         for (flag, file) in [
             ("--datastore-cafile", &self.datastore_cafile),
             ("--datastore-certfile", &self.datastore_certfile),
             ("--datastore-keyfile", &self.datastore_keyfile),
+            ("--datastore-password-file", &self.datastore_password_file),
         ] {
             if let Some(file) = file {
                 command.arg(flag).arg(file);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use store::{Embedded, Etcd, EtcdError, EtcdOptions, EtcdTls, Store};
+use store::{Embedded, Etcd, EtcdError, EtcdOptions, EtcdTls, EtcdUser, Store};
 use tokio::time::Instant;
 
 use super::{Paths, Settings};
@@ -25,6 +25,9 @@ pub(crate) struct Datastore {
     /// Certificate and key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// Name, and a file with the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<(String, PathBuf)>,
 }
 
 impl Datastore {
@@ -38,6 +41,11 @@ impl Datastore {
             let identity =
                 self.identity.as_ref().map(|(certificate, key)| anyhow::Ok((read(certificate)?, read(key)?)));
             options.tls = Some(EtcdTls { ca_pem: read(ca_file)?, identity: identity.transpose()? });
+        }
+        if let Some((name, file)) = &self.user {
+            // Files end with a newline, passwords do not.
+            let password = read(file)?.trim_end_matches(['\r', '\n']).to_owned();
+            options.user = Some(EtcdUser { name: name.clone(), password });
         }
         Ok(options)
     }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::grpc::{self, Messages, RpcError, code};
+use super::login::{self, EtcdUser, Login};
 use super::transport::{Connection, Transport};
 use super::wire::{self, Answered, Call, Header, unsigned};
 
@@ -32,6 +33,8 @@ pub(super) enum Repeat {
 /// The cluster as a whole.
 pub(super) struct Client {
     transport: Transport,
+    /// Absent: this program has no name for etcd but that in its certificate.
+    login: Option<Login>,
     connection: Mutex<Option<Connection>>,
     /// The newest revision any answer has told.
     revision: AtomicU64,
@@ -43,9 +46,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub fn new(transport: Transport, token: CancellationToken) -> Client {
+    pub fn new(transport: Transport, user: Option<EtcdUser>, token: CancellationToken) -> Client {
         Client {
             transport,
+            login: user.map(Login::new),
             connection: Mutex::default(),
             revision: AtomicU64::new(0),
             cluster: AtomicU64::new(0),
@@ -93,7 +97,7 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if !worth_another(&error, repeat) || Instant::now() + pause > deadline {
+            if !self.worth_another(&error, repeat) || Instant::now() + pause > deadline {
                 return Err(error);
             }
             tokio::time::sleep(pause).await;
@@ -105,8 +109,9 @@ impl Client {
     pub async fn attempt<C: Call>(&self, request: &C, repeat: Repeat) -> Result<C::Answer, RpcError> {
         let mut connection = self.connection().await?;
         let limit = if repeat == Repeat::Always { ATTEMPT_LIMIT } else { ONLY_ATTEMPT_LIMIT };
+        let token = self.login(&mut connection).await?;
         let before = self.revision();
-        match grpc::unary::<C::Answer>(&mut connection, C::PATH, request, limit).await {
+        match grpc::unary::<C::Answer>(&mut connection, C::PATH, request, limit, token.as_deref()).await {
             Ok(answer) => {
                 self.note(answer.header())?;
                 let now = unsigned(answer.header().revision);
@@ -126,18 +131,67 @@ impl Client {
                     error => error,
                 })
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                self.renew(&error, token.as_ref()).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The token that goes with a call.
+    async fn login(&self, connection: &mut Connection) -> Result<Option<String>, RpcError> {
+        let Some(login) = &self.login else { return Ok(None) };
+        let EtcdUser { name, password } = login.user.clone();
+        let request = wire::AuthenticateRequest { name, password };
+        let path = wire::AuthenticateRequest::PATH;
+        let asked = async {
+            let answer =
+                grpc::unary::<wire::AuthenticateResponse>(connection, path, &request, ATTEMPT_LIMIT, None);
+            // It changes nothing, whatever became of it.
+            answer.await.map(|answer| answer.token).map_err(|error| match error {
+                RpcError::Lost(reason) => RpcError::NotSent(reason),
+                error => error,
+            })
+        };
+        let token = login.token(asked).await;
+        if token.as_ref().is_err_and(is_members_fault) {
+            self.give_up(connection).await;
+        }
+        token
+    }
+
+    async fn renew(&self, error: &RpcError, shown: Option<&String>) {
+        if let Some(login) = self.login.as_ref().filter(|_| login::wants_token(error)) {
+            login.renew(shown).await;
+        }
+    }
+
+    fn worth_another(&self, error: &RpcError, repeat: Repeat) -> bool {
+        match error {
+            RpcError::NotSent(_) => true,
+            // Refused before anything is done.
+            RpcError::Refused { message, .. } if message.contains("too many requests") => true,
+            error if login::wants_token(error) => self.login.is_some(),
+            error => repeat == Repeat::Always && is_members_fault(error),
         }
     }
 
     /// A connection of its own for a watch: a reader that is slow must not hold up other answers.
     pub async fn watch(&self, request: &wire::WatchRequest) -> Result<Messages, RpcError> {
         let mut connection = self.transport.connect().await.map_err(RpcError::NotSent)?;
-        let opened =
-            tokio::time::timeout(ATTEMPT_LIMIT, grpc::stream(&mut connection, wire::WATCH, request)).await;
+        let token = self.login(&mut connection).await?;
+        let opening = grpc::stream(&mut connection, wire::WATCH, request, token.as_deref());
+        let opened = tokio::time::timeout(ATTEMPT_LIMIT, opening).await;
         let opened =
             opened.unwrap_or_else(|_| Err(RpcError::Lost(format!("no answer within {ATTEMPT_LIMIT:?}"))));
         opened.inspect_err(|_| self.transport.avoid(connection.member))
+    }
+
+    /// etcd has ended a watch. It may have done so because of the token, and says that in as many words as it has versions.
+    pub async fn watch_ended(&self) {
+        if let Some(login) = &self.login {
+            login.forget().await;
+        }
     }
 
     /// A connection that no other call uses.
@@ -187,14 +241,5 @@ fn is_members_fault(error: &RpcError) -> bool {
         RpcError::NotSent(_) | RpcError::Lost(_) => true,
         RpcError::Refused { code, .. } => *code == code::UNAVAILABLE,
         RpcError::Closed => false,
-    }
-}
-
-fn worth_another(error: &RpcError, repeat: Repeat) -> bool {
-    match error {
-        RpcError::NotSent(_) => true,
-        // Refused before anything is done.
-        RpcError::Refused { message, .. } if message.contains("too many requests") => true,
-        error => repeat == Repeat::Always && is_members_fault(error),
     }
 }

@@ -49,9 +49,11 @@ pub(super) async fn unary<A: Message + Default>(
     path: &str,
     request: &impl Message,
     limit: Duration,
+    token: Option<&str>,
 ) -> Result<A, RpcError> {
     let body = Full::new(encode(request)).boxed_unsync();
-    let request = head(connection, path, body).header("grpc-timeout", format!("{}m", limit.as_millis()));
+    let limited = format!("{}m", limit.as_millis());
+    let request = head(connection, path, body).header("grpc-timeout", limited).token(token);
     let answer = async {
         let response = send(connection, request).await?;
         let mut messages = Messages { body: response.into_body(), buffer: BytesMut::new() };
@@ -71,12 +73,13 @@ pub(super) async fn stream(
     connection: &mut Connection,
     path: &str,
     request: &impl Message,
+    token: Option<&str>,
 ) -> Result<Messages, RpcError> {
     let first = futures::stream::iter([Ok(Frame::data(encode(request)))]);
     // The end of the requests would be the end of the call.
     let body = StreamBody::new(first.chain(futures::stream::pending())).boxed_unsync();
     // A member that has lost its cluster ends the call instead of being silent.
-    let request = head(connection, path, body).header("hasleader", "true");
+    let request = head(connection, path, body).header("hasleader", "true").token(token);
     let response = send(connection, request).await?;
     Ok(Messages { body: response.into_body(), buffer: BytesMut::new() })
 }
@@ -96,6 +99,14 @@ struct Head(http::request::Builder, Body);
 impl Head {
     fn header(self, name: &str, value: impl AsRef<str>) -> Head {
         Head(self.0.header(name, value.as_ref()), self.1)
+    }
+
+    /// Who asks, to an etcd with users.
+    fn token(self, token: Option<&str>) -> Head {
+        match token {
+            Some(token) => self.header("token", token),
+            None => self,
+        }
     }
 }
 

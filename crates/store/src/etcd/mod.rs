@@ -7,6 +7,7 @@
 mod client;
 mod compact;
 mod grpc;
+mod login;
 mod object;
 mod options;
 mod read;
@@ -34,6 +35,7 @@ use crate::types::{Entry, ListOptions, Page, Write};
 
 use client::{Client, Repeat};
 use grpc::RpcError;
+pub use login::EtcdUser;
 pub use options::{Endpoint, EtcdOptions, EtcdOptionsError, EtcdTls};
 use transport::Transport;
 
@@ -82,7 +84,7 @@ impl Etcd {
         // Ends the connection if the store does not come to be.
         let guard = token.clone().drop_guard();
         let client =
-            Arc::new(Client::new(Transport::new(&options, token.clone())?, token));
+            Arc::new(Client::new(Transport::new(&options, token.clone())?, options.user.clone(), token));
         let status = client.attempt(&wire::StatusRequest::default(), Repeat::Always).await;
         let hint = match &options.tls {
             None => " (no TLS is used; a CA file turns it on)",

@@ -6,6 +6,8 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::login::EtcdUser;
+
 /// etcd's port for clients.
 const PORT: u16 = 2379;
 const SCHEME: &str = "etcd://";
@@ -17,6 +19,8 @@ pub struct EtcdOptions {
     pub endpoints: Vec<Endpoint>,
     /// Absent: no TLS.
     pub tls: Option<EtcdTls>,
+    /// Absent: etcd asks for no user, or knows this one by its certificate.
+    pub user: Option<EtcdUser>,
     /// How often old revisions are compacted: what is older than this is forgotten within the same time again. Absent: somebody
     /// else compacts. Default 5 minutes.
     pub compact_every: Option<Duration>,
@@ -82,6 +86,7 @@ impl EtcdOptions {
         Ok(EtcdOptions {
             endpoints: endpoints.ok_or_else(wrong)?,
             tls: None,
+            user: None,
             compact_every: Some(Duration::from_secs(300)),
         })
     }

@@ -72,6 +72,7 @@ impl Reader {
                 }
                 Ok(response) if response.canceled => {
                     tracing::warn!(reason = response.cancel_reason, "etcd ended a watch");
+                    self.client.watch_ended().await;
                 }
                 Ok(response) => {
                     pause = PAUSE_MIN;

@@ -34,6 +34,7 @@ calls! {
     TxnRequest => "/etcdserverpb.KV/Txn" => TxnResponse,
     CompactionRequest => "/etcdserverpb.KV/Compact" => CompactionResponse,
     StatusRequest => "/etcdserverpb.Maintenance/Status" => StatusResponse,
+    AuthenticateRequest => "/etcdserverpb.Auth/Authenticate" => AuthenticateResponse,
 }
 
 /// The method of [`WatchRequest`], a stream in both directions.
@@ -238,6 +239,22 @@ pub(super) struct StatusResponse {
     pub header: Option<Header>,
     #[prost(string, tag = "2")]
     pub version: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct AuthenticateRequest {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub password: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct AuthenticateResponse {
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<Header>,
+    #[prost(string, tag = "2")]
+    pub token: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
