@@ -27,7 +27,7 @@ pub use cache::{Cache, CacheOptions, CacheWatch, Caches, Change, Expired, Index,
 pub use driver::{Store, Update, Watch};
 pub use embedded::{Embedded, OpenError, Options, Restored, Snapshot, SnapshotError, restore};
 pub use error::{CompactError, ReadError, WatchError, WriteError};
-pub use etcd::{Endpoint, Etcd, EtcdError, EtcdOptions, EtcdOptionsError, EtcdTls, EtcdUser};
+pub use etcd::{Completion, Endpoint, Etcd, EtcdError, EtcdOptions, EtcdOptionsError, EtcdTls, EtcdUser};
 pub use feed::{Feed, Sink};
 pub use scope::covers;
 pub use types::{Draft, Entry, Event, EventKind, Expect, ListOptions, Page, Write};

@@ -41,6 +41,7 @@ mod record;
 mod scale;
 mod seam;
 mod status;
+mod stored;
 pub mod strategy;
 pub mod table;
 mod token;
@@ -64,6 +65,7 @@ pub(crate) use keys::prefix;
 pub use meta::Meta;
 pub(crate) use options::WriteOptions;
 pub use seam::{Answer, AnswerBody, ApiRequest};
+pub use stored::Stored;
 pub use strategy::Strategy;
 
 /// An object as the cache holds it.

@@ -37,6 +37,7 @@ impl Datastore {
             std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))
         };
         let mut options = EtcdOptions::from_url(&self.url)?;
+        options.completion = Some(Arc::new(apiserver::registry::Stored::new()));
         if let Some(ca_file) = &self.ca_file {
             let identity =
                 self.identity.as_ref().map(|(certificate, key)| anyhow::Ok((read(certificate)?, read(key)?)));

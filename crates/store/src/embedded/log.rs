@@ -58,11 +58,13 @@ pub(super) struct Log {
     disk: Arc<dyn Disk>,
     current: Segment,
     next: Option<JoinHandle<io::Result<Segment>>>,
+    /// Nothing is known of what was appended last: a later sync that succeeds would say nothing about it.
+    failed: bool,
 }
 
 impl Log {
     pub(super) fn new(disk: Arc<dyn Disk>, current: Segment) -> Log {
-        Log { disk, current, next: None }
+        Log { disk, current, next: None, failed: false }
     }
 
     pub(super) fn current(&self) -> &Segment {
@@ -96,10 +98,14 @@ impl Log {
         move || create(&*disk, number, cluster, length)
     }
 
-    /// Writes a batch for which there is room and makes it durable. After an error nothing is known about it.
+    /// Writes a batch for which there is room and makes it durable. After an error nothing is known about it, and there is no other.
     pub(super) fn append(&mut self, batch: &[u8]) -> io::Result<()> {
+        if std::mem::replace(&mut self.failed, true) {
+            return Err(io::Error::other("what was written before may not be on the disk"));
+        }
         disk::write_all(&*self.current.file, batch, self.current.at)?;
         self.current.file.sync()?;
+        self.failed = false;
         self.current.at += batch.len() as u64;
         if self.next.is_none() && self.current.at > self.current.header.length / 2 {
             // Without a thread it is made when it is needed.
@@ -115,6 +121,28 @@ impl Drop for Log {
         // The directory must not be written to once the store has been closed.
         if let Some(next) = self.next.take() {
             let _ = next.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::faulty::{Fault, FaultyDisk};
+    use super::*;
+
+    #[test]
+    fn nothing_is_appended_after_a_failure() {
+        for failing in [1, 2] {
+            let disk = FaultyDisk::default();
+            let segment = create(&disk, 1, [0; 16], FIRST_BYTES).unwrap();
+            let mut log = Log::new(Arc::new(disk.clone()), segment);
+            log.append(&[1; 64]).unwrap();
+            // Of its two calls, to write and to sync.
+            disk.fail(disk.calls() + failing, Fault::Error(io::ErrorKind::Other));
+            log.append(&[2; 64]).unwrap_err();
+            let before = disk.files();
+            log.append(&[3; 8]).unwrap_err();
+            assert!(disk.files() == before, "it is left alone");
         }
     }
 }

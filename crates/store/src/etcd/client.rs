@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::grpc::{self, Messages, RpcError, code};
 use super::login::{self, EtcdUser, Login};
+use super::options::{EtcdOptions, EtcdOptionsError};
 use super::transport::{Connection, Transport};
+use super::value::Values;
 use super::wire::{self, Answered, Call, Header, unsigned};
 
 /// After this long another member is asked.
@@ -42,20 +44,22 @@ pub(super) struct Client {
     cluster: AtomicU64,
     /// Why the store can no longer be used.
     failed: latest::Sender<Option<String>>,
+    pub values: Values,
     pub token: CancellationToken,
 }
 
 impl Client {
-    pub fn new(transport: Transport, user: Option<EtcdUser>, token: CancellationToken) -> Client {
-        Client {
-            transport,
-            login: user.map(Login::new),
+    pub fn new(options: &EtcdOptions, token: CancellationToken) -> Result<Client, EtcdOptionsError> {
+        Ok(Client {
+            transport: Transport::new(options, token.clone())?,
+            login: options.user.clone().map(Login::new),
             connection: Mutex::default(),
             revision: AtomicU64::new(0),
             cluster: AtomicU64::new(0),
             failed: latest::Sender::new(None),
+            values: Values::new(options.completion.clone()),
             token,
-        }
+        })
     }
 
     /// The newest revision that is known.

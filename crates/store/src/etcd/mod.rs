@@ -37,7 +37,7 @@ use client::{Client, Repeat};
 use grpc::RpcError;
 pub use login::EtcdUser;
 pub use options::{Endpoint, EtcdOptions, EtcdOptionsError, EtcdTls};
-use transport::Transport;
+pub use value::Completion;
 
 /// Why a store in etcd was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +83,7 @@ impl Etcd {
         let token = CancellationToken::new();
         // Ends the connection if the store does not come to be.
         let guard = token.clone().drop_guard();
-        let client =
-            Arc::new(Client::new(Transport::new(&options, token.clone())?, options.user.clone(), token));
+        let client = Arc::new(Client::new(&options, token)?);
         let status = client.attempt(&wire::StatusRequest::default(), Repeat::Always).await;
         let hint = match &options.tls {
             None => " (no TLS is used; a CA file turns it on)",

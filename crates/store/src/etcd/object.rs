@@ -5,45 +5,45 @@ use std::sync::Arc;
 use crate::error::ReadError;
 use crate::types::{Entry, Event, EventKind, splice};
 
-use super::value;
+use super::value::Values;
 use super::wire::{KeyValue, WatchEvent, unsigned};
 
 /// The object of a pair, at the revision it was written.
-pub(super) fn entry(pair: &KeyValue) -> Result<Entry, ReadError> {
-    entry_at(pair, unsigned(pair.mod_revision))
+pub(super) fn entry(values: &Values, pair: &KeyValue) -> Result<Entry, ReadError> {
+    entry_at(values, pair, unsigned(pair.mod_revision))
 }
 
 /// The object of a pair, shown at another revision.
-pub(super) fn entry_at(pair: &KeyValue, revision: u64) -> Result<Entry, ReadError> {
+pub(super) fn entry_at(values: &Values, pair: &KeyValue, revision: u64) -> Result<Entry, ReadError> {
     let key = std::str::from_utf8(&pair.key)
         .map_err(|_| ReadError::Damaged(format!("a key is not text: {}", pair.key.escape_ascii())))?;
     let unreadable = |why: &str| ReadError::Damaged(format!("the value of {key} {why}"));
-    let draft = value::decode(&pair.value).map_err(|why| unreadable(&why))?;
+    let draft = values.decode(&pair.value).map_err(|why| unreadable(&why))?;
     let revision_at = revision_at(&draft).ok_or_else(|| unreadable("is not a JSON object with metadata"))?;
     Ok(Entry { key: Arc::from(key), bytes: splice(&draft, revision_at, revision), revision, revision_at })
 }
 
 /// What a watch event tells; none when the state before it, which an [`Event`] has, is no longer kept.
-pub(super) fn event(event: &WatchEvent) -> Result<Option<Event>, ReadError> {
+pub(super) fn event(values: &Values, event: &WatchEvent) -> Result<Option<Event>, ReadError> {
     let Some(pair) = &event.kv else { return Ok(None) };
-    let previous = event.prev_kv.as_ref().map(entry).transpose()?;
+    let previous = event.prev_kv.as_ref().map(|pair| entry(values, pair)).transpose()?;
     let kind = kind(event.kind, pair);
     let entry = match (kind, &event.prev_kv) {
-        (EventKind::Deleted, Some(before)) => entry_at(before, unsigned(pair.mod_revision))?,
-        (EventKind::Created, _) | (EventKind::Modified, Some(_)) => entry(pair)?,
+        (EventKind::Deleted, Some(before)) => entry_at(values, before, unsigned(pair.mod_revision))?,
+        (EventKind::Created, _) | (EventKind::Modified, Some(_)) => entry(values, pair)?,
         (EventKind::Deleted | EventKind::Modified, None) => return Ok(None),
     };
     Ok(Some(Event { kind, entry, previous }))
 }
 
 /// What the feed is told: of the state before, only a deletion needs to know.
-pub(super) fn change(event: &WatchEvent) -> Result<Option<(EventKind, Entry)>, ReadError> {
+pub(super) fn change(values: &Values, event: &WatchEvent) -> Result<Option<(EventKind, Entry)>, ReadError> {
     let Some(pair) = &event.kv else { return Ok(None) };
     let kind = kind(event.kind, pair);
     let entry = match (kind, &event.prev_kv) {
-        (EventKind::Deleted, Some(before)) => entry_at(before, unsigned(pair.mod_revision))?,
+        (EventKind::Deleted, Some(before)) => entry_at(values, before, unsigned(pair.mod_revision))?,
         (EventKind::Deleted, None) => return Ok(None),
-        (EventKind::Created | EventKind::Modified, _) => entry(pair)?,
+        (EventKind::Created | EventKind::Modified, _) => entry(values, pair)?,
     };
     Ok(Some((kind, entry)))
 }
@@ -182,7 +182,7 @@ mod tests {
             [(&b"k8s:enc:aescbc:v1:key1:xyz"[..], "is encrypted"), (b"plain", "is not a JSON object")]
         {
             let pair = KeyValue { key: "/registry/a".into(), value: value.into(), ..KeyValue::default() };
-            let error = entry(&pair).unwrap_err().to_string();
+            let error = entry(&Values::new(None), &pair).unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("/registry/a"), "{error}");
         }
     }
@@ -196,7 +196,7 @@ mod tests {
             mod_revision: 7,
             ..KeyValue::default()
         };
-        let entry = entry(&pair).unwrap();
+        let entry = entry(&Values::new(None), &pair).unwrap();
         assert_eq!(entry.bytes, r#"{"kind":"ConfigMap","metadata":{"resourceVersion":"7","name":"a"}}"#);
         assert_eq!(entry.draft().bytes, value.trim_ascii_end());
     }

@@ -7,13 +7,14 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::login::EtcdUser;
+use super::value::Completion;
 
 /// etcd's port for clients.
 const PORT: u16 = 2379;
 const SCHEME: &str = "etcd://";
 
 /// Which etcd to use. The endpoints are members of one cluster.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EtcdOptions {
     /// The members to talk to.
     pub endpoints: Vec<Endpoint>,
@@ -21,6 +22,8 @@ pub struct EtcdOptions {
     pub tls: Option<EtcdTls>,
     /// Absent: etcd asks for no user, or knows this one by its certificate.
     pub user: Option<EtcdUser>,
+    /// Applied to what upstream's API servers have written. Absent: objects are taken as they are.
+    pub completion: Option<Arc<dyn Completion>>,
     /// How often old revisions are compacted: what is older than this is forgotten within the same time again. Absent: somebody
     /// else compacts. Default 5 minutes.
     pub compact_every: Option<Duration>,
@@ -87,6 +90,7 @@ impl EtcdOptions {
             endpoints: endpoints.ok_or_else(wrong)?,
             tls: None,
             user: None,
+            completion: None,
             compact_every: Some(Duration::from_secs(300)),
         })
     }
@@ -173,7 +177,7 @@ mod tests {
             "etcd://u@a",
             "etcd://::1",
         ] {
-            assert_eq!(EtcdOptions::from_url(url).unwrap_err(), EtcdOptionsError::Url { url: url.into() });
+            assert_eq!(EtcdOptions::from_url(url).err(), Some(EtcdOptionsError::Url { url: url.into() }));
         }
     }
 

@@ -10,6 +10,7 @@ use crate::types::{Entry, ListOptions, Page};
 
 use super::client::Repeat;
 use super::grpc::RpcError;
+use super::value::Values;
 use super::wire::{RangeRequest, RangeResponse, signed, unsigned};
 use super::{Shared, object};
 
@@ -25,7 +26,7 @@ impl Shared {
     pub async fn get(&self, key: &str) -> Result<Option<Entry>, ReadError> {
         let request = RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..RangeRequest::default() };
         let answer = self.range(&request).await?;
-        answer.kvs.first().map(object::entry).transpose()
+        answer.kvs.first().map(|pair| object::entry(&self.client.values, pair)).transpose()
     }
 
     /// The newest revision of the whole cluster, and that the revision `at`, if it is not 0, can be read.
@@ -85,7 +86,7 @@ impl Shared {
         let mut listing = Listing::new(scope, options);
         while let Some(request) = listing.request() {
             let answer = self.range(&request).await?;
-            listing.take(&answer)?;
+            listing.take(&self.client.values, &answer)?;
         }
         Ok(listing.page)
     }
@@ -139,14 +140,14 @@ impl Listing {
         })
     }
 
-    fn take(&mut self, answer: &RangeResponse) -> Result<(), ReadError> {
+    fn take(&mut self, values: &Values, answer: &RangeResponse) -> Result<(), ReadError> {
         if self.page.revision == 0 {
             self.page.revision = revision(answer);
         }
         let total = *self.total.get_or_insert(unsigned(answer.count));
         for pair in &answer.kvs {
             self.bytes += pair.value.len();
-            self.page.entries.push(object::entry(pair)?);
+            self.page.entries.push(object::entry(values, pair)?);
         }
         self.last = !answer.more;
         self.page.remaining = total.saturating_sub(self.page.entries.len() as u64);

@@ -1,15 +1,17 @@
 //! What etcd holds for an object: protobuf for kinds that upstream keeps so, else JSON. Either is read, whoever wrote it.
 //!
 //! # Guarantees
-//! What is read is, byte for byte, what was written: an object that protobuf would change in any way is kept as JSON, which
-//! upstream reads just as well.
+//! What this program has written is read byte for byte as it was: an object that protobuf would change in any way is kept as JSON,
+//! which upstream reads just as well.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use machinery::codec::protobuf::{self, Envelope};
 use machinery::serialize::to_draft;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::types::Draft;
 
@@ -20,58 +22,96 @@ const PROTOBUF: &[u8] = b"k8s\0";
 /// What an encrypted value begins with.
 const ENCRYPTED: &[u8] = b"k8s:enc:";
 
-/// The value for an object.
-pub(super) fn encode(draft: &Draft) -> Bytes {
-    to_protobuf(&draft.bytes).map_or_else(|| draft.bytes.clone(), Bytes::from)
+/// What upstream's API servers do whenever they read an object that they, or earlier versions of them, have stored.
+pub trait Completion: Send + Sync {
+    /// Whether anything is done to objects of this kind.
+    fn is_for(&self, api_version: &str, kind: &str) -> bool;
+
+    /// Converts the object to the version it is stored in here, and fills in defaults. Must be idempotent.
+    fn complete(&self, object: &mut Value);
 }
 
-fn to_protobuf(json: &[u8]) -> Option<Vec<u8>> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Head<'a> {
-        #[serde(borrow)]
-        kind: Cow<'a, str>,
-        #[serde(borrow)]
-        api_version: Cow<'a, str>,
-    }
-    let head: Head<'_> = serde_json::from_slice(json).ok()?;
-    let in_json = GROUPS_IN_JSON.iter().any(|group| head.api_version.starts_with(group));
-    if in_json || !protobuf::knows(&head.api_version, &head.kind) {
-        return None;
-    }
-    let message = protobuf::encode(&serde_json::from_slice(json).ok()?).ok()?;
-    let again = to_draft(&protobuf::decode(&message).ok()?).0;
-    (again == json).then_some(message)
+/// Turns objects into values and back.
+pub(super) struct Values {
+    completion: Option<Arc<dyn Completion>>,
 }
 
-/// The object's JSON; the error says what the value is instead.
-pub(super) fn decode(value: &[u8]) -> Result<Cow<'_, [u8]>, String> {
-    if value.starts_with(PROTOBUF) {
-        return from_protobuf(value).map(Cow::Owned);
-    }
-    if value.starts_with(ENCRYPTED) {
-        return Err("is encrypted".to_owned());
-    }
-    // Upstream ends objects with a newline, which would end a watch event's line.
-    Ok(Cow::Borrowed(value.trim_ascii_end()))
+/// The little that has to be known of an object before it is worth reading it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head<'a> {
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    api_version: Cow<'a, str>,
 }
 
-fn from_protobuf(value: &[u8]) -> Result<Vec<u8>, String> {
-    let object = protobuf::decode(value).map_err(|error| match Envelope::open(value) {
-        Ok(envelope) => {
-            format!(
-                "is {} of {} in protobuf, which cannot be read: {error}",
-                envelope.kind, envelope.api_version
-            )
+impl Values {
+    pub fn new(completion: Option<Arc<dyn Completion>>) -> Values {
+        Values { completion }
+    }
+
+    /// The value for an object.
+    pub fn encode(&self, draft: &Draft) -> Bytes {
+        self.to_protobuf(&draft.bytes).map_or_else(|| draft.bytes.clone(), Bytes::from)
+    }
+
+    fn to_protobuf(&self, json: &[u8]) -> Option<Vec<u8>> {
+        let head: Head<'_> = serde_json::from_slice(json).ok()?;
+        let in_json = GROUPS_IN_JSON.iter().any(|group| head.api_version.starts_with(group));
+        if in_json || !protobuf::knows(&head.api_version, &head.kind) {
+            return None;
         }
-        Err(_) => format!("is protobuf that cannot be read: {error}"),
-    })?;
-    Ok(to_draft(&object).0)
+        let message = protobuf::encode(&serde_json::from_slice(json).ok()?).ok()?;
+        (self.from_protobuf(&message).ok()? == json).then_some(message)
+    }
+
+    /// The object's JSON; the error says what the value is instead.
+    pub fn decode<'v>(&self, value: &'v [u8]) -> Result<Cow<'v, [u8]>, String> {
+        if value.starts_with(PROTOBUF) {
+            return self.from_protobuf(value).map(Cow::Owned);
+        }
+        if value.starts_with(ENCRYPTED) {
+            return Err("is encrypted".to_owned());
+        }
+        // Upstream ends objects with a newline; this program does not, and what it wrote is complete.
+        match value.strip_suffix(b"\n") {
+            Some(json) => Ok(self.completed(json).map_or(Cow::Borrowed(json), Cow::Owned)),
+            None => Ok(Cow::Borrowed(value)),
+        }
+    }
+
+    /// Upstream's JSON, if there is something to be done to it.
+    fn completed(&self, json: &[u8]) -> Option<Vec<u8>> {
+        let completion = self.completion.as_ref()?;
+        let head: Head<'_> = serde_json::from_slice(json).ok()?;
+        if !completion.is_for(&head.api_version, &head.kind) {
+            return None;
+        }
+        let mut object = serde_json::from_slice(json).ok()?;
+        completion.complete(&mut object);
+        Some(to_draft(&object).0)
+    }
+
+    fn from_protobuf(&self, value: &[u8]) -> Result<Vec<u8>, String> {
+        let mut object = protobuf::decode(value).map_err(|error| match Envelope::open(value) {
+            Ok(Envelope { api_version, kind, .. }) => {
+                format!("is {kind} of {api_version} in protobuf, which cannot be read: {error}")
+            }
+            Err(_) => format!("is protobuf that cannot be read: {error}"),
+        })?;
+        if let Some(completion) = &self.completion {
+            completion.complete(&mut object);
+        }
+        Ok(to_draft(&object).0)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const VALUES: Values = Values { completion: None };
 
     fn draft(json: &str) -> Draft {
         Draft { bytes: Bytes::copy_from_slice(json.as_bytes()), revision_at: 0 }
@@ -85,9 +125,9 @@ mod tests {
             r#"{"kind":"Endpoints","apiVersion":"v1","metadata":{"generation":3},"subsets":[{"addresses":[{"ip":"10.0.0.1"}]}]}"#,
             r#"{"kind":"Event","apiVersion":"v1","metadata":{"name":"e","namespace":"d"},"count":1,"firstTimestamp":"2026-01-02T03:04:05Z","involvedObject":{},"lastTimestamp":"2026-01-02T03:04:05Z","reportingComponent":"","reportingInstance":"","source":{}}"#,
         ] {
-            let value = encode(&draft(json));
+            let value = VALUES.encode(&draft(json));
             assert!(value.starts_with(PROTOBUF), "{json}");
-            assert_eq!(decode(&value).unwrap(), json.as_bytes());
+            assert_eq!(VALUES.decode(&value).unwrap(), json.as_bytes());
         }
     }
 
@@ -103,8 +143,8 @@ mod tests {
             r#"{"metadata":{}}"#,
             "no object",
         ] {
-            assert_eq!(encode(&draft(json)), json);
-            assert_eq!(decode(json.as_bytes()).unwrap(), json.as_bytes());
+            assert_eq!(VALUES.encode(&draft(json)), json);
+            assert_eq!(VALUES.decode(json.as_bytes()).unwrap(), json.as_bytes());
         }
     }
 
@@ -116,8 +156,42 @@ mod tests {
             (b"k8s\0\xff", "is protobuf that cannot be read"),
             (b"k8s:enc:aescbc:v1:key1:xyz", "is encrypted"),
         ] {
-            let error = decode(value).unwrap_err();
+            let error = VALUES.decode(value).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    struct Labelled;
+
+    impl Completion for Labelled {
+        fn is_for(&self, api_version: &str, _kind: &str) -> bool {
+            api_version == "v1"
+        }
+
+        fn complete(&self, object: &mut Value) {
+            object["metadata"]["labels"] = serde_json::json!({"a": "b"});
+        }
+    }
+
+    #[test]
+    fn upstreams_objects_are_completed_and_own_ones_left_alone() {
+        let values = Values::new(Some(Arc::new(Labelled)));
+        let (bare, labelled) = (
+            r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"}}"#,
+            r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"labels":{"a":"b"},"name":"a"}}"#,
+        );
+        let read = |value: &[u8]| String::from_utf8(values.decode(value).unwrap().into_owned()).unwrap();
+        let protobuf = VALUES.encode(&draft(bare));
+        assert_eq!(
+            (read(&protobuf).as_str(), read(format!("{bare}\n").as_bytes()).as_str()),
+            (labelled, labelled)
+        );
+        // What was written here comes back as it was, in whatever form that takes.
+        assert_eq!(
+            (read(&values.encode(&draft(bare))), read(&values.encode(&draft(labelled)))),
+            (bare.to_owned(), labelled.to_owned())
+        );
+        let other = "{\"kind\":\"A\",\"apiVersion\":\"example.com/v1\",\"metadata\":{}}\n";
+        assert_eq!(read(other.as_bytes()), other.trim_end());
     }
 }

@@ -188,7 +188,7 @@ async fn publish(shared: &Shared, events: &[WatchEvent], until: u64) -> Result<(
     for together in events.chunk_by(|one, next| revision(one) == revision(next)) {
         for event in together.iter().filter(|event| is_object(event)) {
             let revision = revision(event);
-            match object::change(event) {
+            match object::change(&shared.client.values, event) {
                 Ok(Some(change)) => ready.push(change),
                 Ok(None) => return Err(format!("the state before revision {revision} has been compacted")),
                 Err(error) => tracing::error!(%error, revision, "an object in etcd is passed over"),
@@ -250,7 +250,7 @@ impl Scoped {
                 if !self.covers(event) {
                     continue;
                 }
-                let event = object::event(event).map_err(WatchError::Read)?;
+                let event = object::event(&self.reader.client.values, event).map_err(WatchError::Read)?;
                 let compacted = || WatchError::Lagged { oldest: before.saturating_add(1) };
                 self.ready.push_back(Update::Event(event.ok_or_else(compacted)?));
             }

@@ -11,7 +11,7 @@ use super::grpc::{RpcError, code};
 use super::wire::{
     Compare, DeleteRangeRequest, Op, PutRequest, RangeRequest, TxnRequest, TxnResponse, signed, unsigned,
 };
-use super::{Shared, object, value};
+use super::{Shared, object};
 
 /// Bytes of an object under etcd's default limit for a request (`--max-request-bytes`), less what else a request has.
 const OBJECT_BYTES_MAX: usize = (3 << 19) - 512;
@@ -37,7 +37,7 @@ impl Shared {
             Expect::Revision(revision) => Some(Compare::revision_is(&name, signed(revision))),
             Expect::Any => None,
         };
-        let value = value::encode(&draft);
+        let value = self.client.values.encode(&draft);
         let size = value.len();
         let answer =
             self.transact(name.clone(), compare, Op::Put(PutRequest { key: name, value }), size).await?;
@@ -56,7 +56,7 @@ impl Shared {
         let answer = self.transact(name, Some(compare), Op::Delete(delete), 0).await?;
         let revision = answer.header.map_or(0, |header| unsigned(header.revision));
         let last = answer.into_pair().unwrap_or_default();
-        object::entry_at(&last, revision).map_err(WriteError::Unreadable)
+        object::entry_at(&self.client.values, &last, revision).map_err(WriteError::Unreadable)
     }
 
     /// Carries out `op` if `compare` holds.
@@ -77,7 +77,8 @@ impl Shared {
         if answer.succeeded {
             return Ok(answer);
         }
-        let current = answer.into_pair().as_ref().map(object::entry).transpose();
+        let current =
+            answer.into_pair().as_ref().map(|pair| object::entry(&self.client.values, pair)).transpose();
         Err(WriteError::Conflict { current: current.map_err(WriteError::Unreadable)? })
     }
 

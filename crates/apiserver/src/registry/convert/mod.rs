@@ -1,6 +1,7 @@
 //! Conversion between the versions of one resource. Nearly all are the same but for `apiVersion`; the others are here.
 
 pub(super) mod autoscaler;
+mod definition;
 mod metrics;
 
 use machinery::meta;
@@ -18,6 +19,7 @@ pub fn convert(mut object: Value, api_version: &str, kind: &str) -> Value {
         (_, "resource.k8s.io/v1beta1") => devices_to_beta(&mut object, kind),
         ("autoscaling/v2", "autoscaling/v1") => autoscaler::to_v1(&mut object),
         ("autoscaling/v1", "autoscaling/v2") => autoscaler::to_v2(&mut object),
+        ("apiextensions.k8s.io/v1beta1", "apiextensions.k8s.io/v1") => definition::to_v1(&mut object),
         _ => {}
     }
     if let Some(map) = object.as_object_mut() {

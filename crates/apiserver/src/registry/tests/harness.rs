@@ -40,7 +40,8 @@ async fn store() -> (Arc<dyn Store>, Option<Arc<testkit::Etcd>>) {
         return (Arc::new(Embedded::in_memory(store::Options::default())), None);
     }
     let etcd = testkit::Etcd::start().unwrap_or_else(|error| panic!("{error:#}"));
-    let options = EtcdOptions::from_url(&etcd.url()).expect("its own URL");
+    let mut options = EtcdOptions::from_url(&etcd.url()).expect("its own URL");
+    options.completion = Some(Arc::new(crate::registry::Stored::new()));
     (Arc::new(Etcd::open(options).await.expect("etcd answers")), Some(Arc::new(etcd)))
 }
 
