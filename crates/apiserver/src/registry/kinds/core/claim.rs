@@ -21,7 +21,11 @@ const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 
 pub(super) fn plain(generic: Generic) -> Plain {
     Plain {
-        defaults: "spec.volumeMode = \"Filesystem\"",
+        defaults: "
+            spec.volumeMode = \"Filesystem\"
+            status = {}
+            status.phase ?= \"Pending\"
+        ",
         complete: |object| {
             for field in ["limits", "requests"] {
                 pod_spec::round_up(object.pointer_mut("/spec/resources").and_then(|r| r.get_mut(field)));
