@@ -2,6 +2,9 @@
 
 use jiff::Timestamp;
 
+/// Digits of a second's fraction in `metav1.MicroTime`.
+const MICRO_DIGITS: usize = 6;
+
 /// `metav1.Time`: `2026-07-01T12:00:00Z`; fractions of a second are cut off.
 pub fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -29,6 +32,13 @@ pub fn parse(text: &str) -> Option<Timestamp> {
         && bytes[16] == b':'
         && !text.contains('[');
     if strict { text.parse().ok() } else { None }
+}
+
+/// Parses what Go's layout of times with microseconds takes: all six digits of them, and any offset.
+pub fn parse_micro(text: &str) -> Option<Timestamp> {
+    let digits = text.get(19..)?.strip_prefix('.')?;
+    let six = digits.bytes().take_while(u8::is_ascii_digit).count() == MICRO_DIGITS;
+    if six { parse(text) } else { None }
 }
 
 #[cfg(test)]

@@ -4,12 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use super::times::{Layout, MICROSECONDS, SECONDS};
 use super::{DecodeError, Place, Strict};
 use crate::patch::kind_of;
 use crate::quantity::Quantity;
 use crate::schema::{Field, FieldType, Presence, Schema, Type, TypeId};
-use crate::text::go_quote;
-use crate::time;
 
 /// Checks the document against the type and brings it into the form in which Go would write it back: nulls and what
 /// `omitempty` leaves out are dropped, quantities and times are made canonical, fields that the type does not have are removed.
@@ -136,8 +135,8 @@ impl Checker {
                 self.integer(value, &FieldType::Int32, i64::from(i32::MIN)..=i64::from(i32::MAX))
             }
             FieldType::Bytes => self.bytes(value),
-            FieldType::Time => self.time(value, "2006-01-02T15:04:05Z07:00", time::rfc3339),
-            FieldType::MicroTime => self.time(value, "2006-01-02T15:04:05.000000Z07:00", time::micro),
+            FieldType::Time => self.time(value, &SECONDS),
+            FieldType::MicroTime => self.time(value, &MICROSECONDS),
             FieldType::Quantity => quantity(value),
             _ => Err(self.unfit(value, ty)),
         }
@@ -168,14 +167,14 @@ impl Checker {
         }
     }
 
-    fn time(&self, value: &mut Value, layout: &str, print: fn(jiff::Timestamp) -> String) -> Checked {
+    fn time(&self, value: &mut Value, layout: &Layout) -> Checked {
         let Value::String(text) = value else { return Err(self.mistyped(kind_of(value), "string")) };
-        match time::parse(text) {
+        match (layout.parse)(text) {
             Some(time) => {
-                *text = print(time);
+                *text = (layout.print)(time);
                 Ok(())
             }
-            None => Err(DecodeError::Type(time_error(text, layout))),
+            None => Err(DecodeError::Type(layout.error(text))),
         }
     }
 
@@ -244,23 +243,4 @@ fn illegal_byte(text: &str) -> usize {
         Some(_) => digits,
         None => text.len() - text.len() % 4,
     }
-}
-
-/// What Go's `time.Parse` says about text that is no RFC 3339 time.
-fn time_error(text: &str, layout: &str) -> String {
-    let head = format!("parsing time {} as {}", go_quote(text), go_quote(layout));
-    let zone = if layout.contains(".000000") { ".000000" } else { "Z07:00" };
-    let parts = ["2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05", zone];
-    let mut rest = text;
-    for part in parts {
-        let digits = part.bytes().all(|b| b.is_ascii_digit());
-        let taken = rest.get(..part.len());
-        let fits =
-            taken.is_some_and(|t| if digits { t.bytes().all(|b| b.is_ascii_digit()) } else { t == part });
-        if !fits {
-            return format!("{head}: cannot parse {} as {}", go_quote(rest), go_quote(part));
-        }
-        rest = &rest[part.len()..];
-    }
-    format!("{head}: day out of range")
 }

@@ -7,6 +7,7 @@
 mod check;
 mod json;
 mod scanner;
+mod times;
 mod yaml;
 mod yaml_words;
 

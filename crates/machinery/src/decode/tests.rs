@@ -300,9 +300,28 @@ fn values_take_the_form_that_go_writes() {
     let mut revision = json!({"data": {"spec": {"x": null}}, "revision": 1});
     assert!(check(&mut revision, kind("apps", "v1", "ControllerRevision")).unwrap().is_empty());
     assert_eq!(revision["data"], json!({"spec": {"x": null}}), "free-form JSON is left alone");
-    let mut lease = json!({"spec": {"renewTime": "2026-01-01T00:00:00.123Z"}});
+    let mut lease = json!({"spec": {"renewTime": "2026-01-01T02:00:00.123000+02:00"}});
     check(&mut lease, kind("coordination.k8s.io", "v1", "Lease")).unwrap();
     assert_eq!(lease["spec"]["renewTime"], "2026-01-01T00:00:00.123000Z");
+}
+
+#[test]
+fn times_that_are_none() {
+    let micro = "\"2006-01-02T15:04:05.000000Z07:00\"";
+    for (time, why) in [
+        ("2024-01-02T03:04:05Z", format!(" as {micro}: cannot parse \"Z\" as \".000000\"")),
+        ("2024-01-02T03:04:05.123Z", format!(" as {micro}: cannot parse \".123Z\" as \".000000\"")),
+        ("2024-01-02T03:04:05.123456789Z", format!(" as {micro}: cannot parse \"789Z\" as \"Z07:00\"")),
+        ("2024-01-02T03:04:05.123456", format!(" as {micro}: cannot parse \"\" as \"Z07:00\"")),
+        ("2024-01-02t03:04:05.123456Z", format!(" as {micro}: cannot parse \"t03:04:05.123456Z\" as \"T\"")),
+        ("2024-13-02T03:04:05.123456Z", ": month out of range".to_owned()),
+        ("2024-02-30T03:04:05.123456Z", ": day out of range".to_owned()),
+    ] {
+        let mut lease = json!({"spec": {"renewTime": time}});
+        let want = format!("parsing time \"{time}\"{why}");
+        let told = check(&mut lease, kind("coordination.k8s.io", "v1", "Lease"));
+        assert_eq!(told, Err(DecodeError::Type(want)));
+    }
 }
 
 #[test]
