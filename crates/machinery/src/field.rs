@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::schema::Schema;
+use crate::shown::go_struct;
 use crate::text::{go_json, go_quote};
 
 /// Where in an object: `spec.containers[0].ports[http]`.
@@ -141,6 +143,8 @@ pub struct FieldError {
     kind: ErrorType,
     field: String,
     value: Option<Value>,
+    /// How the value is shown, when not as the document has it.
+    shown: Option<String>,
     detail: String,
 }
 
@@ -149,7 +153,7 @@ pub type Errors = Vec<FieldError>;
 
 impl FieldError {
     fn new(kind: ErrorType, path: &Path, value: Option<Value>, detail: impl Into<String>) -> Self {
-        Self { kind, field: path.to_string(), value, detail: detail.into() }
+        Self { kind, field: path.to_string(), value, shown: None, detail: detail.into() }
     }
 
     /// A malformed value.
@@ -235,6 +239,21 @@ impl FieldError {
         self
     }
 
+    /// The same with another value in its sentence.
+    #[must_use]
+    pub fn with_value(mut self, value: impl Into<Value>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
+
+    /// The same with the value as Go shows this type, which is named as in the schema.
+    #[must_use]
+    pub fn as_type(mut self, name: &str) -> Self {
+        let ty = Schema::builtin().by_name(name);
+        self.shown = self.value.as_ref().zip(ty).map(|(value, ty)| go_struct(value, ty));
+        self
+    }
+
     /// The same without the value in its sentence (upstream's `field.OmitValueType`).
     #[must_use]
     pub fn without_value(mut self) -> Self {
@@ -269,9 +288,10 @@ impl FieldError {
         let mut body = self.kind.title().to_owned();
         if let Some(value) = self.value.as_ref().filter(|_| self.kind.shows_value()) {
             body.push_str(": ");
-            body.push_str(&match value {
-                Value::String(text) => go_quote(text),
-                other => go_json(other),
+            body.push_str(&match (&self.shown, value) {
+                (Some(shown), _) => shown.clone(),
+                (None, Value::String(text)) => go_quote(text),
+                (None, other) => go_json(other),
             });
         }
         if !self.detail.is_empty() {

@@ -27,14 +27,15 @@ fn validate(object: &Value) -> Errors {
     let mut errors = Errors::new();
     if has(spec, "minAvailable") && has(spec, "maxUnavailable") {
         let detail = "minAvailable and maxUnavailable cannot be both set";
-        errors.push(FieldError::invalid(&path, spec.clone(), detail));
+        let error = FieldError::invalid(&path, spec.clone(), detail);
+        errors.push(error.as_type("io.k8s.api.policy.v1.PodDisruptionBudgetSpec"));
     }
     for field in ["minAvailable", "maxUnavailable"] {
         errors.extend(check::int_or_percent(&spec[field], &path.child(field)));
         errors.extend(check::not_more_than_all(&spec[field], &path.child(field)));
     }
     errors.extend(check::selector(&spec["selector"], &path.child("selector")));
-    errors.extend(check::enumeration(spec, "unhealthyPodEvictionPolicy", &POLICIES, &path));
+    errors.extend(check::known(spec, "unhealthyPodEvictionPolicy", &POLICIES, &path));
     errors
 }
 

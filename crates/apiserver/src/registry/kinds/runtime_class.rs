@@ -32,7 +32,8 @@ fn validate(object: &Value) -> Errors {
     for (i, toleration) in list(scheduling, "tolerations").iter().enumerate() {
         let key = ["key", "operator", "value", "effect"].map(|field| text(toleration, field));
         if seen.contains(&key) {
-            errors.push(FieldError::duplicate(&path.child("tolerations").index(i), toleration.clone()));
+            let error = FieldError::duplicate(&path.child("tolerations").index(i), toleration.clone());
+            errors.push(error.as_type("io.k8s.api.core.v1.Toleration"));
         }
         seen.push(key);
     }

@@ -62,7 +62,7 @@ pub(super) fn controlled(
         errors.push(FieldError::required(&at, ""));
     }
     if chosen.is_object() && LabelSelector::from_object(chosen).is_err() {
-        errors.push(FieldError::invalid(&at, chosen.clone(), unusable));
+        errors.push(FieldError::invalid(&at, chosen.clone(), unusable).as_type(check::LABEL_SELECTOR));
     } else {
         errors.extend(check::template_matches(spec, path));
         errors.extend(template(&path.child("template")));
@@ -94,9 +94,8 @@ pub(super) fn endless(spec: &Value, kind: &str, path: &Path) -> Errors {
 
 /// A workload's selector decides which pods are its own; it never changes.
 pub(super) fn validate_update(object: &Value, old: &Value) -> Errors {
-    check::immutable(object, old, "/spec/selector", &Path::new("spec").child("selector"))
-        .into_iter()
-        .collect()
+    let changed = check::immutable(object, old, "/spec/selector", &Path::new("spec").child("selector"));
+    changed.map(|error| error.as_type(check::LABEL_SELECTOR)).into_iter().collect()
 }
 
 /// Counts in a status.

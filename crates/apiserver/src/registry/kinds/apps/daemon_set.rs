@@ -134,7 +134,10 @@ fn strategy(strategy: &Value, path: &Path) -> Errors {
             vec![FieldError::required(&path.child("rollingUpdate"), "")]
         }
         "RollingUpdate" => rolling_update(&strategy["rollingUpdate"], &path.child("rollingUpdate")),
-        _ => vec![FieldError::not_supported(path, strategy.clone(), &TYPES)],
+        _ => {
+            let error = FieldError::not_supported(path, strategy.clone(), &TYPES);
+            vec![error.as_type("io.k8s.api.apps.v1.DaemonSetUpdateStrategy")]
+        }
     }
 }
 

@@ -105,7 +105,10 @@ fn strategy(strategy: &Value, path: &Path) -> Errors {
         }
         "Recreate" => Errors::new(),
         "RollingUpdate" => rolling_update(&strategy["rollingUpdate"], &rolling),
-        _ => vec![FieldError::not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"])],
+        _ => {
+            let error = FieldError::not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"]);
+            vec![error.as_type("io.k8s.api.apps.v1.DeploymentStrategy")]
+        }
     }
 }
 

@@ -15,7 +15,7 @@ fn nodes_are_refused() {
             (
                 node(json!({"taints": [taint, taint]}), json!({})),
                 &[
-                    "metadata.taints[1]: Duplicate value: {\"effect\":\"NoSchedule\",\"key\":\"a\"}: taints must be unique by key and effect pair",
+                    "metadata.taints[1]: Duplicate value: {\"Key\":\"a\",\"Value\":\"\",\"Effect\":\"NoSchedule\",\"TimeAdded\":null}: taints must be unique by key and effect pair",
                 ],
             ),
             (

@@ -285,7 +285,7 @@ fn configuration() -> Vec<Case> {
         (
             "/apis/policy/v1/namespaces/default/poddisruptionbudgets".into(),
             json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "maxUnavailable": 1}}),
-            "spec: Invalid value: {\"maxUnavailable\":1,\"minAvailable\":1}: minAvailable and maxUnavailable cannot be both set",
+            "spec: Invalid value: {\"MinAvailable\":1,\"Selector\":null,\"MaxUnavailable\":1,\"UnhealthyPodEvictionPolicy\":null}: minAvailable and maxUnavailable cannot be both set",
         ),
         (
             "/api/v1/namespaces/default/limitranges".into(),

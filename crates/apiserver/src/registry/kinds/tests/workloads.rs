@@ -49,7 +49,7 @@ fn templates_are_refused() {
             (
                 workload_with(&json!({"strategy": {"type": "X"}})),
                 &[
-                    "spec.strategy: Unsupported value: {\"type\":\"X\"}: supported values: \"Recreate\", \"RollingUpdate\"",
+                    "spec.strategy: Unsupported value: {\"Type\":\"X\",\"RollingUpdate\":null}: supported values: \"Recreate\", \"RollingUpdate\"",
                 ],
             ),
         ],
