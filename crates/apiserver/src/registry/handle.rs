@@ -189,9 +189,9 @@ impl ResourceHandle {
         Status::forbidden(&self.group, &self.plural, name, why)
     }
 
-    /// The 422 for an object.
+    /// The 422 for an object, which upstream names as its strategy does: by the group that it is stored in.
     pub fn invalid(&self, name: &str, errors: machinery::field::Errors) -> Status {
-        Status::invalid(&self.group, &self.kind, name, errors)
+        Status::invalid(&self.storage.group, &self.kind, name, errors)
     }
 
     /// A stored object in the served version.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::cells::since;
 use super::super::check;
 use super::super::plain::Plain;
-use super::super::value::{fill, int, text};
+use super::super::value::{fill, has, int, text};
 use crate::registry::admission::AdmissionContext;
 use crate::registry::strategy::{Dependents, Generic};
 
@@ -105,10 +105,22 @@ fn strict_update(event: &Value, old: &Value) -> Errors {
         |event: &Value| machinery::time::parse(text(event, "eventTime")).map(|time| time.as_microsecond());
     for (field, called) in FIXED {
         if field != "eventTime" || time(event) != time(old) {
-            errors.extend(check::immutable(event, old, &format!("/{field}"), &Path::new(called)));
+            errors.extend(fixed(event, old, field, &Path::new(called)));
         }
     }
     errors
+}
+
+/// A field that stays as it was.
+fn fixed(event: &Value, old: &Value, field: &str, path: &Path) -> Option<FieldError> {
+    let error = check::immutable(event, old, &format!("/{field}"), path)?;
+    Some(match field {
+        "involvedObject" | "related" => error.as_type("io.k8s.api.core.v1.ObjectReference"),
+        "source" => error.as_type("io.k8s.api.core.v1.EventSource"),
+        // No text is an empty one.
+        field if old[field].is_string() && !has(event, field) => error.with_value(""),
+        _ => error,
+    })
 }
 
 /// Fields that do not change, and what upstream calls them.
@@ -131,8 +143,7 @@ const FIXED: [(&str, &str); 14] = [
 
 fn strict_create(event: &Value) -> Errors {
     let refuse = |field: &str, detail: String| FieldError::invalid(&Path::new(field), "", detail);
-    let name = meta::name(event);
-    let mut errors = check::named(&Path::new("metadata").child("name"), name, names::dns1123_subdomain(name));
+    let mut errors = strict_names(event);
     errors.extend(series(event));
     errors.extend(check::required(event, "eventTime", &Path::root()));
     let kind = text(event, "type");
@@ -147,6 +158,20 @@ fn strict_create(event: &Value) -> Errors {
         ("source", !text(source, "component").is_empty() || !text(source, "host").is_empty()),
     ] {
         errors.extend(is_set.then(|| refuse(field, "needs to be unset".to_owned())));
+    }
+    errors
+}
+
+/// Names as most kinds have them; that there is one is looked at with the rest of the metadata.
+fn strict_names(event: &Value) -> Errors {
+    let (path, name, prefix) = (Path::new("metadata"), meta::name(event), meta::generate_name(event));
+    let mut errors = Errors::new();
+    if !prefix.is_empty() {
+        let reasons = names::dns1123_subdomain(&names::mask_trailing_dash(prefix));
+        errors.extend(check::named(&path.child("generateName"), prefix, reasons));
+    }
+    if !name.is_empty() {
+        errors.extend(check::named(&path.child("name"), name, names::dns1123_subdomain(name)));
     }
     errors
 }
