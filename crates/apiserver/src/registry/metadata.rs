@@ -15,11 +15,14 @@ pub(super) const ANNOTATIONS_MAX: usize = 256 << 10;
 /// Finalizers that need no domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 /// Groups whose finalizers may have any name, because upstream checks them as it checks custom resources.
-const FREE_FINALIZERS: [&str; 4] = [
+const FREE_FINALIZERS: [&str; 7] = [
     "admissionregistration.k8s.io",
     "apiextensions.k8s.io",
     "apiregistration.k8s.io",
+    "coordination.k8s.io",
     "internal.apiserver.k8s.io",
+    "node.k8s.io",
+    "policy",
 ];
 /// Longest name of a subresource in `managedFields`, in bytes.
 const SUBRESOURCE_MAX: usize = 256;
@@ -34,7 +37,7 @@ pub fn validate(handle: &ResourceHandle, object: &Value) -> Errors {
     }
     errors.extend(common(object, &path));
     errors.extend(managers(object, &path.child("managedFields")));
-    if handle.type_id.is_some() && !FREE_FINALIZERS.contains(&handle.group.as_str()) {
+    if handle.type_id.is_some() && !has_free_finalizers(handle) {
         errors.extend(domains(&meta::finalizers(object), &path.child("finalizers")));
     }
     errors
@@ -187,6 +190,12 @@ fn managers(object: &Value, path: &Path) -> Errors {
         }
     }
     errors
+}
+
+/// Whether finalizers may have any name. Of events that holds for the older of their two groups.
+fn has_free_finalizers(handle: &ResourceHandle) -> bool {
+    let group = handle.group.as_str();
+    FREE_FINALIZERS.contains(&group) || (group, handle.plural.as_str()) == ("", "events")
 }
 
 /// Kinds of the cluster want their finalizers to say whose they are.

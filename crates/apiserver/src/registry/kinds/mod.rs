@@ -96,7 +96,7 @@ fn generic(group: &str, plural: &str) -> Generic {
                 | ("node.k8s.io", "runtimeclasses")
         ),
         returns_deleted: returns_deleted(group, plural),
-        path_names: matches!(group, "rbac.authorization.k8s.io" | "apiregistration.k8s.io")
+        path_names: matches!(group, "rbac.authorization.k8s.io" | "apiregistration.k8s.io" | "policy")
             || matches!(
                 (group, plural),
                 ("certificates.k8s.io", "certificatesigningrequests" | "clustertrustbundles")
