@@ -24,7 +24,7 @@ pub(super) fn plain(generic: Generic) -> Plain {
             spec.suspend = false
             spec.successfulJobsHistoryLimit = 3
             spec.failedJobsHistoryLimit = 1
-            spec.jobTemplate.spec.podFailurePolicy.rules[].onPodConditions[].status = "True"
+            spec.jobTemplate.spec.podFailurePolicy.rules[].onPodConditions[].status ?= "True"
         "#,
         complete: defaults,
         prepare: |object| prepare(object, None),
@@ -46,7 +46,9 @@ fn defaults(object: &mut Value) {
 
 /// Drops from the template what is not switched on.
 fn prepare(object: &mut Value, old: Option<&Value>) {
+    const JOB: &str = "/spec/jobTemplate/spec";
     const POD: &str = "/spec/jobTemplate/spec/template/spec";
+    job::drop_disabled(object.pointer_mut(JOB), old.and_then(|old| old.pointer(JOB)));
     if let Some(pod) = object.pointer_mut(POD) {
         pod_spec::drop_disabled(pod, old.and_then(|old| old.pointer(POD)));
     }

@@ -29,14 +29,18 @@ pub(super) fn plain(generic: Generic) -> Plain {
             spec.completionMode = "NonIndexed"
             spec.suspend = false
             spec.manualSelector = false
-            spec.podFailurePolicy.rules[].onPodConditions[].status = "True"
+            spec.podFailurePolicy.rules[].onPodConditions[].status ?= "True"
         "#,
         complete: defaults,
         prepare: |job| {
+            drop_disabled(job.get_mut("spec"), None);
             own_selector(job);
             workload::prepare(job);
         },
-        prepare_update: workload::prepare_update,
+        prepare_update: |job, old| {
+            drop_disabled(job.get_mut("spec"), old.get("spec"));
+            workload::prepare_update(job, old);
+        },
         validate: job_rules::validate,
         validate_update: job_update::validate,
         validate_status: job_status::validate,
@@ -54,6 +58,16 @@ pub(super) fn plain(generic: Generic) -> Plain {
             if same { Vec::new() } else { spec_warnings(&object["spec"], &Path::new("spec")) }
         },
         ..Plain::new(generic)
+    }
+}
+
+/// How a job's pods are placed together is not switched on; it stays where it was said before.
+pub(super) fn drop_disabled(spec: Option<&mut Value>, old: Option<&Value>) {
+    const SCHEDULING: &str = "scheduling";
+    if !old.is_some_and(|old| has(old, SCHEDULING))
+        && let Some(spec) = spec.and_then(Value::as_object_mut)
+    {
+        spec.remove(SCHEDULING);
     }
 }
 
@@ -94,8 +108,11 @@ fn labels_of_template(job: &mut Value) {
     }
 }
 
-/// A Job's pods carry its UID, and its selector asks for it (upstream `generateSelector`).
+/// A Job's pods carry its UID, and its selector asks for it (upstream `generateSelector`). A Job that has its labels from its
+/// pods has these labels as well: for upstream both are one map.
 fn own_selector(job: &mut Value) {
+    let shared =
+        meta::labels(job).is_some_and(|own| map(&job["spec"]["template"]["metadata"], "labels") == Some(own));
     let (uid, name) = (meta::uid(job).to_owned(), meta::name(job).to_owned());
     let Some(spec) = job.get_mut("spec").filter(|spec| !flag(spec, "manualSelector")) else { return };
     let labels = below(spec, "template")
@@ -107,6 +124,9 @@ fn own_selector(job: &mut Value) {
     }
     if let Some(wanted) = below(spec, "selector").and_then(|selector| below(selector, "matchLabels")) {
         fill(wanted, UID_LABELS[1], uid.as_str());
+    }
+    if shared {
+        meta::remove(job, "labels");
     }
     labels_of_template(job);
 }

@@ -116,7 +116,8 @@ fn exit_codes(spec: &Value, codes: &Value, path: &Path) -> Errors {
 fn success(spec: &Value, path: &Path) -> Errors {
     let policy = &spec["successPolicy"];
     if text(spec, "completionMode") != "Indexed" {
-        return vec![FieldError::invalid(path, policy.clone(), "requires indexed completion mode")];
+        let error = FieldError::invalid(path, policy.clone(), "requires indexed completion mode");
+        return vec![error.as_type("io.k8s.api.batch.v1.SuccessPolicy")];
     }
     let (rules, at) = (list(policy, "rules"), path.child("rules"));
     let mut errors = Errors::new();
@@ -145,11 +146,11 @@ fn success_rule(rule: &Value, completions: i64, path: &Path) -> Errors {
         errors.push(FieldError::too_long(&path.child("succeededIndexes"), INDEXES_MAX));
     }
     let total = match count_indexes(indexes, completions) {
-        Ok(total) => Some(total),
+        Ok(total) => total,
         Err(why) => {
             let detail = format!("error parsing succeededIndexes: {why}");
             errors.push(FieldError::invalid(&path.child("succeededIndexes"), indexes, detail));
-            None
+            0
         }
     };
     errors.extend(check::non_negative(rule, "succeededCount", path));
@@ -160,7 +161,7 @@ fn success_rule(rule: &Value, completions: i64, path: &Path) -> Errors {
             format!("must be less than or equal to {completions} (the number of specified completions)");
         errors.push(FieldError::invalid(&at, count, detail));
     }
-    if let Some(total) = total.filter(|total| has(rule, "succeededIndexes") && count > *total) {
+    if has(rule, "succeededIndexes") && count > total {
         let detail = format!(
             "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
         );
