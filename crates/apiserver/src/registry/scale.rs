@@ -11,9 +11,12 @@ use super::apply::scale;
 use super::body::Expected;
 use super::call::Call;
 use super::create::Written;
+use super::handle::Column;
 use super::options::WriteOptions;
 use super::seam::Answer;
+use super::table::Table;
 use super::update::Change;
+use crate::http::Transform;
 
 const GROUP: &str = "autoscaling";
 const VERSION: &str = "v1";
@@ -23,7 +26,8 @@ impl Call<'_> {
     /// Reads the scale of an object.
     pub async fn get_scale(&self) -> Result<Answer, Status> {
         self.registry.fresh().await?;
-        let item = self.handle.storage.cache.get(&self.key()).ok_or_else(|| self.no_scale_to_read())?;
+        let item =
+            self.handle.storage.cache.get(&self.key()).ok_or_else(|| self.handle.not_found(self.name()))?;
         self.answer_scale(&answer::parse(&item.entry.bytes)?, Vec::new())
     }
 
@@ -36,7 +40,8 @@ impl Call<'_> {
         self.check_namespace(&mut scale)?;
         self.write_scale(&options, decoded.warnings, |old, live| {
             self.check_uid(&scale, old, &options)?;
-            Ok((scale.clone(), self.record_scale(old, live, &scale, &options)))
+            let fields = self.record_scale(old, live, &scale, &options);
+            Ok(Wanted { scale: scale.clone(), fields, warnings: Vec::new() })
         })
         .await
     }
@@ -52,35 +57,34 @@ impl Call<'_> {
             let patched = patch.apply(live, &expected(), options.field_validation)?;
             self.check_name(&patched.object)?;
             let fields = self.record_scale(old, live, &patched.object, &options);
-            Ok((patched.object, fields))
+            Ok(Wanted { scale: patched.object, fields, warnings: patched.warnings })
         })
         .await
     }
 
     async fn apply_to_scale(&self, body: &[u8]) -> Result<Answer, Status> {
-        let mut wanted = self.read_apply(body, expected())?;
-        let warnings = wanted.take_warnings();
-        self.write_scale(wanted.options(), warnings, |old, live| {
-            let (scale, fields) = self.apply_scale(&wanted, old, live)?;
+        let mut config = self.read_apply(body, expected())?;
+        let warnings = config.take_warnings();
+        self.write_scale(config.options(), warnings, |old, live| {
+            let (scale, fields) = self.apply_scale(&config, old, live)?;
             self.check_name(&scale)?;
-            Ok((scale, fields))
+            Ok(Wanted { scale, fields, warnings: Vec::new() })
         })
         .await
     }
 
-    /// `scale` makes the wanted scale, and who owns what then, out of the present object and its scale.
+    /// `wanted` makes the wanted scale out of the present object and its scale.
     async fn write_scale(
         &self,
         options: &WriteOptions,
         mut warnings: Vec<String>,
-        scale: impl Fn(&Value, &Value) -> Result<(Value, Value), Status> + Send + Sync,
+        wanted: impl Fn(&Value, &Value) -> Result<Wanted, Status> + Send + Sync,
     ) -> Result<Answer, Status> {
         let options = WriteOptions { keeps_managed_fields: true, ..options.clone() };
-        if self.current(&self.key()).await?.is_none() {
-            return Err(self.no_scale_to_write());
-        }
+        let mut told = Vec::new();
         let mut produce = |old: &Value| {
-            let (scale, fields) = scale(old, &scale_of(old))?;
+            let Wanted { scale, fields, warnings } = wanted(old, &scale_of(old))?;
+            told = warnings;
             check_replicas(&scale)?;
             self.check_scale_uid(&scale, old)?;
             let mut object = scaled(old, &scale);
@@ -88,31 +92,13 @@ impl Call<'_> {
             Ok(object)
         };
         let change = Change { options: &options, produce: &mut produce };
-        let object = match self.change_object(self.name(), change, &mut warnings).await? {
-            Written::Stored(entry) => answer::parse(&entry.bytes)?,
-            Written::DryRun(object) => object,
-        };
-        self.answer_scale(&object, warnings)
-    }
-
-    /// Upstream has a word of its own for nearly each kind.
-    fn no_scale_to_read(&self) -> Status {
-        match self.handle.plural.as_str() {
-            "replicationcontrollers" => Status::not_found(GROUP, "replicationcontrollers/scale", self.name()),
-            "deployments" | "replicasets" => self.no_scale_to_write(),
-            _ => self.handle.not_found(self.name()),
+        let changed = self.change_object(self.name(), change, &mut warnings).await;
+        told.append(&mut warnings);
+        match changed {
+            Ok(Written::Stored(entry)) => self.answer_scale(&answer::parse(&entry.bytes)?, told),
+            Ok(Written::DryRun(object)) => self.answer_scale(&object, told),
+            Err(status) => Err(status.with_warnings(told)),
         }
-    }
-
-    fn no_scale_to_write(&self) -> Status {
-        if self.handle.type_id.is_none() {
-            return self.handle.not_found(self.name());
-        }
-        Status::not_found(&self.handle.group, &self.scale_resource(), self.name())
-    }
-
-    fn scale_resource(&self) -> String {
-        format!("{}/scale", self.handle.plural)
     }
 
     fn check_scale_uid(&self, scale: &Value, old: &Value) -> Result<(), Status> {
@@ -121,13 +107,53 @@ impl Call<'_> {
             return Ok(());
         }
         let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {have}");
-        Err(Status::conflict(&self.handle.group, &self.scale_resource(), self.name(), why))
+        let resource = format!("{}/scale", self.handle.plural);
+        Err(Status::conflict(&self.handle.group, &resource, self.name(), why))
     }
 
     fn answer_scale(&self, object: &Value, warnings: Vec<String>) -> Result<Answer, Status> {
-        let scale = self.view.value(&self.handle, scale_of(object))?;
-        Ok(Answer::ok(answer::to_bytes(&scale)).with_warnings(warnings))
+        let scale = scale_of(object);
+        let shown = match self.view.transform {
+            Transform::Table(version) if self.handle.type_id.is_some() => {
+                table(&scale, version, self.view.include)
+            }
+            _ => self.view.value(&self.handle, scale)?,
+        };
+        Ok(Answer::ok(answer::to_bytes(&shown)).with_warnings(warnings))
     }
+}
+
+/// What becomes of a scale.
+struct Wanted {
+    scale: Value,
+    /// Who owns what then.
+    fields: Value,
+    warnings: Vec<String>,
+}
+
+/// The Table of a scale.
+fn table(scale: &Value, version: &'static str, include: answer::Include) -> Value {
+    let column = |name: &'static str, ty: &'static str| Column {
+        name: name.into(),
+        ty: ty.into(),
+        format: "".into(),
+        description: "".into(),
+        priority: 0,
+    };
+    let integer = |name| column(name, "integer");
+    let columns =
+        [column("Name", "string"), integer("Desired"), integer("Available"), column("Age", "string")];
+    let mut table = Table::of(&columns, version, include);
+    table.resource_version = meta::resource_version(scale).to_owned();
+    let count = |pointer: &str| scale.pointer(pointer).cloned().unwrap_or_else(|| 0.into());
+    let cells = vec![
+        meta::name(scale).into(),
+        count("/spec/replicas"),
+        count("/status/replicas"),
+        table.age(scale).into(),
+    ];
+    table.push_row(cells, scale);
+    table.into_value()
 }
 
 fn expected() -> Expected<'static> {

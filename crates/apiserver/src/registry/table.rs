@@ -27,10 +27,15 @@ pub struct Table {
 impl Table {
     /// An empty Table with the columns of the resource.
     pub fn new(handle: &ResourceHandle, version: &'static str, include: Include) -> Self {
+        Self::of(&handle.columns, version, include)
+    }
+
+    /// An empty Table with these columns.
+    pub fn of(shown: &[Column], version: &'static str, include: Include) -> Self {
         Self {
             version,
             include,
-            columns: columns(&handle.columns),
+            columns: columns(shown),
             now: jiff::Timestamp::now().as_second(),
             resource_version: String::new(),
             continue_token: None,
@@ -56,8 +61,13 @@ impl Table {
         self.push_row(cells, object);
     }
 
+    /// How old the object is.
+    pub fn age(&self, object: &Value) -> String {
+        age(meta::creation_timestamp(object), self.now)
+    }
+
     /// Adds a row with given cells.
-    fn push_row(&mut self, cells: Vec<Value>, object: &Value) {
+    pub fn push_row(&mut self, cells: Vec<Value>, object: &Value) {
         // Without the annotation nobody could tell the end of the first events.
         let ends = meta::annotations(object).is_some_and(|map| map.contains_key(INITIAL_EVENTS_END));
         let object = match self.include {

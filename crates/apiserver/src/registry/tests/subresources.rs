@@ -3,7 +3,7 @@
 use auth::UserInfo;
 use serde_json::{Value, json};
 
-use super::harness::{Harness, pod};
+use super::harness::{Ask, Harness, pod};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
@@ -55,25 +55,49 @@ async fn scale_reads_and_writes_replicas() {
 }
 
 #[tokio::test]
+async fn scales_have_a_table_of_their_own() {
+    let h = Harness::start().await;
+    h.must(201, "POST", DEPLOYMENTS, deployment("d")).await;
+    let table =
+        h.view(&format!("{DEPLOYMENTS}/d/scale"), "application/json;as=Table;v=v1;g=meta.k8s.io").await;
+    let titles: Vec<&Value> =
+        table["columnDefinitions"].as_array().into_iter().flatten().map(|column| &column["name"]).collect();
+    assert_eq!(titles, ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(
+        table["rows"][0]["cells"].as_array().map(|cells| &cells[..3]),
+        Some(&[json!("d"), json!(1), json!(0)][..])
+    );
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+}
+
+#[tokio::test]
+async fn patches_of_scales_are_warned_of() {
+    let h = Harness::start().await;
+    h.must(201, "POST", DEPLOYMENTS, deployment("d")).await;
+    let body = json!({"spec": {"replicas": 2, "odd": 1}}).to_string().into();
+    let ask = Ask { content_type: Some("application/merge-patch+json"), ..Ask::default() };
+    let answer = h.answer("PATCH", &format!("{DEPLOYMENTS}/d/scale"), ask, body).await;
+    let warnings = answer.map(|answer| answer.warnings).unwrap_or_default();
+    assert_eq!(warnings, [r#"unknown field "spec.odd""#]);
+}
+
+#[tokio::test]
 async fn scales_are_refused_in_the_words_of_their_kind() {
     let h = Harness::start().await;
-    for (resource, group, read, written) in [
-        ("deployments", "apps", "deployments/scale.apps", "deployments/scale.apps"),
-        ("replicasets", "apps", "replicasets/scale.apps", "replicasets/scale.apps"),
-        ("statefulsets", "apps", "statefulsets.apps", "statefulsets/scale.apps"),
-        (
-            "replicationcontrollers",
-            "",
-            "replicationcontrollers/scale.autoscaling",
-            "replicationcontrollers/scale",
-        ),
+    // Where there is no object, its kind is named.
+    for (path, resource) in [
+        ("/apis/apps/v1/namespaces/default/deployments", "deployments.apps"),
+        ("/apis/apps/v1/namespaces/default/replicasets", "replicasets.apps"),
+        ("/apis/apps/v1/namespaces/default/statefulsets", "statefulsets.apps"),
+        ("/api/v1/namespaces/default/replicationcontrollers", "replicationcontrollers"),
     ] {
-        let prefix = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
-        let path = format!("{prefix}/v1/namespaces/default/{resource}/none/scale");
-        let refused = h.must(404, "GET", &path, Value::Null).await;
-        assert_eq!(refused["message"], format!("{read} \"none\" not found"));
-        let refused = h.must(404, "PUT", &path, json!({"metadata": {"name": "none"}})).await;
-        assert_eq!(refused["message"], format!("{written} \"none\" not found"));
+        let path = format!("{path}/none/scale");
+        let (_, patched) = h.patch("merge-patch+json", &path, json!({})).await;
+        let read = h.must(404, "GET", &path, Value::Null).await;
+        let written = h.must(404, "PUT", &path, json!({"metadata": {"name": "none"}})).await;
+        for refused in [read, written, patched] {
+            assert_eq!(refused["message"], format!("{resource} \"none\" not found"));
+        }
     }
     let made = h.must(201, "POST", DEPLOYMENTS, deployment("d")).await;
     let path = format!("{DEPLOYMENTS}/d/scale");
