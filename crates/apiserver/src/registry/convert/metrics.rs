@@ -1,6 +1,7 @@
 //! Metrics and scaling rules of autoscalers in the words that `autoscaling/v1` writes into annotations, and back
 //! (upstream: `pkg/apis/autoscaling/v1/conversion.go`).
 
+use machinery::quantity::Quantity;
 use machinery::text::{go_json, go_quote};
 use serde_json::{Value, json};
 
@@ -143,13 +144,17 @@ fn read_source(kind: &str, source: &Value, fields: &[Field]) -> Value {
         return source.clone();
     }
     let mut read = json!({});
+    let has = |name: &str| field(source, name).is_some();
+    // The older form cannot leave out the value of an object; beside an average, none at all is what its zero means.
+    let averaged = kind == "object" && has("averageValue");
     for (name, pointer, missing) in fields {
         let zero = || missing.and_then(|text| serde_json::from_str(text).ok());
-        if let Some(value) = field(source, name).cloned().or_else(zero) {
+        let value = field(source, name).cloned().or_else(zero);
+        if let Some(value) = value.filter(|value| !(averaged && *name == "targetValue" && is_nothing(value)))
+        {
             put(&mut read, pointer, value);
         }
     }
-    let has = |name: &str| field(source, name).is_some();
     let target = match kind {
         _ if fields.iter().all(|(_, pointer, _)| !pointer.starts_with("/target/")) => return read,
         "object" if !has("averageValue") => "Value",
@@ -159,6 +164,10 @@ fn read_source(kind: &str, source: &Value, fields: &[Field]) -> Value {
     };
     put(&mut read, "/target/type", target.into());
     read
+}
+
+fn is_nothing(amount: &Value) -> bool {
+    Quantity::from_json(amount).is_ok_and(|amount| amount.is_zero())
 }
 
 /// Scaling rules of v2 from those of an annotation; `None` when there are none.

@@ -92,7 +92,12 @@ fn candidate(object: &Value) -> Errors {
     } else if binary.is_none() {
         errors.push(refuse("binaryVersion", not_a_version));
     }
-    if binary.is_some() && emulated > binary {
+    // What is no version counts as 0.0.0.
+    let given = |field: &str| !text(spec, field).is_empty();
+    if given("binaryVersion")
+        && given("emulationVersion")
+        && emulated.unwrap_or_default() > binary.unwrap_or_default()
+    {
         errors.push(refuse("binaryVersion", "must be greater than or equal to `emulationVersion`"));
     }
     let named = text(spec, "strategy");
@@ -100,7 +105,7 @@ fn candidate(object: &Value) -> Errors {
         errors.push(FieldError::required(&path.child("strategy"), ""));
         return errors;
     }
-    if named == OLDEST && emulated.is_none() {
+    if named == OLDEST && emulated.unwrap_or_default() == [0; 3] {
         let detail = "must be specified when `strategy` is 'OldestEmulationVersion'";
         errors.push(FieldError::required(&path.child("emulationVersion"), detail));
     }

@@ -1,5 +1,7 @@
 //! StatefulSets.
 
+use std::collections::BTreeSet;
+
 use machinery::field::{Errors, FieldError, Path};
 use machinery::{meta, names};
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use super::super::check;
 use super::super::core::validate_claim_spec;
 use super::super::plain::Plain;
 use super::super::pod_spec;
-use super::super::value::{below, fill, has, int, list, put, text};
+use super::super::value::{below, each, fill, has, int, list, put, text};
 use super::super::workload::{self, Counts};
 use crate::registry::strategy::Generic;
 
@@ -48,8 +50,6 @@ pub(super) fn plain(generic: Generic) -> Plain {
             spec.persistentVolumeClaimRetentionPolicy = {}
             spec.persistentVolumeClaimRetentionPolicy.whenDeleted ?= "Retain"
             spec.persistentVolumeClaimRetentionPolicy.whenScaled ?= "Retain"
-            spec.volumeClaimTemplates[].apiVersion ?= "v1"
-            spec.volumeClaimTemplates[].kind ?= "PersistentVolumeClaim"
             spec.volumeClaimTemplates[].spec.volumeMode = "Filesystem"
             spec.volumeClaimTemplates[].status = {}
             spec.volumeClaimTemplates[].status.phase ?= "Pending"
@@ -89,6 +89,11 @@ fn complete(object: &mut Value) {
         {
             fill(rolling, "partition", 0);
         }
+    }
+    // Whatever they call themselves, claims they are.
+    for claim in each(spec, "volumeClaimTemplates") {
+        put(claim, "apiVersion", "v1");
+        put(claim, "kind", "PersistentVolumeClaim");
     }
     workload::default_pods(spec);
 }
@@ -143,7 +148,7 @@ fn template(spec: &Value, written: Written, path: &Path) -> Errors {
         ["subdomain", "hostname"]
             .iter()
             .for_each(|field| drop(pod.as_object_mut().map(|pod| pod.remove(*field))));
-        let claims: Vec<&str> = list(spec, "volumeClaimTemplates").iter().map(meta::name).collect();
+        let claims: BTreeSet<&str> = list(spec, "volumeClaimTemplates").iter().map(meta::name).collect();
         let own =
             list(pod, "volumes").iter().filter(|volume| !claims.contains(&text(volume, "name"))).cloned();
         let of_claims =
@@ -261,7 +266,8 @@ fn update_strategy(strategy: &Value, path: &Path) -> Errors {
         }
         _ => {
             let detail = "must be 'RollingUpdate' or 'OnDelete'";
-            vec![FieldError::invalid(path, strategy.clone(), detail)]
+            let error = FieldError::invalid(path, strategy.clone(), detail);
+            vec![error.as_type("io.k8s.api.apps.v1.StatefulSetUpdateStrategy")]
         }
     }
 }

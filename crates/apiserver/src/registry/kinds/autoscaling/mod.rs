@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::cells::{age, count};
 use super::plain::Plain;
-use super::value::{fill, has, int, list, put, text};
+use super::value::{below, fill, has, int, list, put, text};
 use crate::registry::convert::{autoscaler, convert};
 use crate::registry::strategy::Generic;
 
@@ -36,8 +36,10 @@ fn defaults(object: &mut Value) {
     let Some(behavior) = spec.get_mut("behavior").filter(|behavior| behavior.is_object()) else { return };
     let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
     let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
-    fill(behavior, "scaleUp", json!({"stabilizationWindowSeconds": 0}));
-    fill(behavior, "scaleDown", json!({}));
+    if let Some(up) = below(behavior, "scaleUp") {
+        fill(up, "stabilizationWindowSeconds", 0);
+    }
+    below(behavior, "scaleDown");
     for (direction, policies) in
         [("scaleUp", json!([pods, percent.clone()])), ("scaleDown", json!([percent]))]
     {

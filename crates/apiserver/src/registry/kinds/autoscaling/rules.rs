@@ -265,7 +265,7 @@ fn scaling(rules: &Value, path: &Path) -> Errors {
         let at = path.child("stabilizationWindowSeconds");
         errors.extend(detail.map(|detail| FieldError::invalid(&at, window, detail)));
     }
-    errors.extend(check::enumeration(rules, "selectPolicy", &["Disabled", "Max", "Min"], path));
+    errors.extend(check::known(rules, "selectPolicy", &["Disabled", "Max", "Min"], path));
     let (policies, at) = (list(rules, "policies"), path.child("policies"));
     if policies.is_empty() {
         errors.push(FieldError::required(&at, "must specify at least one Policy"));

@@ -50,8 +50,11 @@ impl Strategy for Node {
         if let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) {
             let (one, all) = (text(spec, "podCIDR").to_owned(), strings(spec, "podCIDRs"));
             match all.first().map(|first| (*first).to_owned()) {
-                None if !one.is_empty() => put(spec, "podCIDRs", json!([one])),
                 Some(first) if one.is_empty() => put(spec, "podCIDR", first),
+                // The older field is believed.
+                first if !one.is_empty() && first.as_ref() != Some(&one) => {
+                    put(spec, "podCIDRs", json!([one]));
+                }
                 _ => {}
             }
         }
@@ -83,10 +86,7 @@ impl Strategy for Node {
         for (i, range) in ranges.iter().enumerate() {
             errors.extend(addresses::new_range(range, &[], &path.index(i)));
         }
-        if ranges.len() > 1 && !addresses::is_dual_stack(&ranges) {
-            let detail = "may specify no more than one CIDR for each IP family";
-            errors.push(FieldError::invalid(&path, spec["podCIDRs"].clone(), detail));
-        }
+        errors.extend(families(&ranges, &path));
         errors
     }
 
@@ -115,9 +115,9 @@ impl Strategy for Node {
     }
 }
 
-/// Settings that nodes once took from the API are gone, but for nodes that have them.
+/// Settings that nodes once took from the API are gone, and one is not switched on yet, but for nodes that have them.
 fn drop_settings(object: &mut Value, old: &Value) {
-    for (holder, field) in [("spec", "configSource"), ("status", "config")] {
+    for (holder, field) in [("spec", "configSource"), ("spec", "podPreemptionPolicy"), ("status", "config")] {
         if !has(&old[holder], field)
             && let Some(holder) = object.get_mut(holder).and_then(Value::as_object_mut)
         {
@@ -145,6 +145,25 @@ fn swap(swap: &Value) -> Option<FieldError> {
     let capacity = int(swap, "capacity").filter(|capacity| *capacity <= 0)?;
     let path = Path::new("metadata").child("nodeSwapStatus").child("capacity");
     Some(FieldError::invalid(&path, capacity, "must be greater than zero"))
+}
+
+/// That several ranges are one of each family.
+fn families(ranges: &[&str], path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    if ranges.len() < 2 {
+        return errors;
+    }
+    let unread = ranges.iter().position(|range| addresses::lenient_range(range).is_none());
+    if let Some(i) = unread {
+        let what = "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR";
+        let detail = format!("{what}[{i}]: <nil> (invalid CIDR address: {})", ranges[i]);
+        errors.push(FieldError::internal(path, detail));
+    }
+    if ranges.len() > 2 || unread.is_some() || !addresses::is_dual_stack(ranges) {
+        let detail = "may specify no more than one CIDR for each IP family";
+        errors.push(FieldError::invalid(path, ranges.to_vec(), detail));
+    }
+    errors
 }
 
 /// What a node has.
@@ -201,7 +220,7 @@ fn update(object: &Value, old: &Value) -> Errors {
     for (i, address) in addresses.iter().enumerate().filter(|(i, address)| addresses[..*i].contains(address))
     {
         let path = Path::new("status").child("addresses").index(i);
-        errors.push(FieldError::duplicate(&path, address.clone()));
+        errors.push(FieldError::duplicate(&path, address.clone()).as_type("io.k8s.api.core.v1.NodeAddress"));
     }
     let (now, was) = (strings(spec, "podCIDRs"), strings(before, "podCIDRs"));
     let changed = match (was.len(), now.len()) {
@@ -240,7 +259,8 @@ fn taints(taints: &[Value]) -> Errors {
         errors.extend(check::one_of(taint, "effect", &EFFECTS, &at));
         if !seen.insert((key, effect)) {
             let detail = "taints must be unique by key and effect pair";
-            errors.push(FieldError::duplicate(&at, taint.clone()).with_detail(detail));
+            let error = FieldError::duplicate(&at, taint.clone()).with_detail(detail);
+            errors.push(error.as_type("io.k8s.api.core.v1.Taint"));
         }
     }
     errors
