@@ -37,6 +37,9 @@ impl Call<'_> {
         }
         self.check_namespace(&mut binding)?;
         let name = if self.name().is_empty() { meta::name(&binding) } else { self.name() }.to_owned();
+        if name.is_empty() {
+            return Err(Status::bad_request("Name parameter required."));
+        }
         let context = AdmissionContext {
             subresource: "binding",
             ..self.context(Operation::Create, &name, options.dry_run)

@@ -14,6 +14,9 @@ pub(super) async fn run(registry: &Registry, request: &ApiRequest, body: Bytes) 
     let info = &request.info;
     // A Binding is only ever posted, and means the subresource of the pod it names.
     if (info.group.as_str(), info.resource.as_str()) == ("", "bindings") {
+        if info.verb != "create" {
+            return Err(Status::method_not_allowed());
+        }
         let handle = registry.lookup("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
         registry.caught_up().await?;
         return Call::new(registry, request, handle)?.post_binding(&body).await;
