@@ -245,6 +245,11 @@ impl Field {
         }
     }
 
+    /// Whether a list or map in which nothing is comes back as null.
+    pub fn nothing_is_null(&self) -> bool {
+        self.unset() == Some(&Value::Null) && matches!(self.ty, FieldType::Array(_) | FieldType::Map(_))
+    }
+
     /// Whether Go leaves out this value when it writes the field.
     pub fn omits(&self, value: &Value) -> bool {
         let presence = self.presence();

@@ -11,7 +11,8 @@ use crate::quantity::Quantity;
 use crate::schema::{Field, FieldType, Presence, Schema, Type, TypeId};
 
 /// Checks the document against the type and brings it into the form in which Go would write it back: nulls and what
-/// `omitempty` leaves out are dropped, quantities and times are made canonical, fields that the type does not have are removed.
+/// `omitempty` leaves out are dropped, what Go always writes is there, quantities and times are made canonical, fields that
+/// the type does not have are removed.
 ///
 /// Returns the removed fields, each as `unknown field "spec.foo"`.
 ///
@@ -75,6 +76,8 @@ impl Checker {
                     self.stack.pop();
                     if field.omits(value) {
                         gone.push(key.clone());
+                    } else if field.nothing_is_null() && is_nothing(value) {
+                        *value = Value::Null;
                     }
                 }
             }
@@ -82,11 +85,7 @@ impl Checker {
         for key in gone {
             map.remove(&key);
         }
-        // Metadata of an object within another is no pointer: Go writes it even when it is empty.
-        let shows_metadata = |field: &Field| field.presence() == Presence::Shown;
-        if !matches!(place, Place::Top) && ty.field("metadata").is_some_and(shows_metadata) {
-            map.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
-        }
+        complete(map, ty);
         Ok(())
     }
 
@@ -115,10 +114,10 @@ impl Checker {
     /// A null among the items of a list or map is Go's zero value.
     fn element(&mut self, value: &mut Value, ty: &'static FieldType, place: Place<'_>) -> Checked {
         if value.is_null() {
-            if let Some(zero) = zero(ty) {
-                *value = zero;
+            match zero(ty) {
+                Some(zero) => *value = zero,
+                None => return Ok(()),
             }
-            return Ok(());
         }
         self.value(value, ty, place)
     }
@@ -210,6 +209,29 @@ fn go_name(ty: &Type) -> String {
     let mut parts = ty.name.rsplit('.');
     let (name, package) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     format!("{package}.{name}")
+}
+
+/// Adds what Go writes of a struct whether it is set or not.
+fn complete(map: &mut Map<String, Value>, ty: &Type) {
+    for (field, unset) in ty.fields.iter().filter_map(|field| Some((field, field.unset()?))) {
+        if map.contains_key(field.name()) {
+            continue;
+        }
+        let mut unset = unset.clone();
+        if let (FieldType::Ref(id), Value::Object(below)) = (field.ty, &mut unset) {
+            complete(below, Schema::builtin().ty(*id));
+        }
+        map.insert(field.name().to_owned(), unset);
+    }
+}
+
+/// A list or map in which nothing is; the store's form of objects cannot tell it from one that is not there.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
 }
 
 fn zero(ty: &FieldType) -> Option<Value> {

@@ -276,7 +276,8 @@ fn unknown_fields_are_pruned_and_told() {
     assert_eq!(
         value,
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labels": {"any": "thing"}},
-            "spec": {"containers": [{"name": "c"}, {"name": "d", "ports": [{}]}]}})
+            "spec": {"containers": [{"name": "c", "resources": {}}, {"name": "d", "ports": [{"containerPort": 0}], "resources": {}}]},
+            "status": {}})
     );
 }
 
@@ -292,11 +293,14 @@ fn values_take_the_form_that_go_writes() {
         value,
         json!({"metadata": {"annotations": {"a": ""}, "deletionTimestamp": "2026-01-01T00:00:00Z"},
             "spec": {"containers": [{"name": "c", "command": ["", "x"],
-                "resources": {"limits": {"cpu": "1", "memory": "1Gi", "pods": "2"}}}]}})
+                "resources": {"limits": {"cpu": "1", "memory": "1Gi", "pods": "2"}}}]}, "status": {}})
     );
     let mut job = json!({"spec": {"template": {"spec": {"containers": []}}}});
     check(&mut job, kind("batch", "v1", "Job")).unwrap();
-    assert_eq!(job, json!({"spec": {"template": {"metadata": {}, "spec": {"containers": []}}}}));
+    assert_eq!(
+        job,
+        json!({"metadata": {}, "spec": {"template": {"metadata": {}, "spec": {"containers": null}}}, "status": {}})
+    );
     let mut revision = json!({"data": {"spec": {"x": null}}, "revision": 1});
     assert!(check(&mut revision, kind("apps", "v1", "ControllerRevision")).unwrap().is_empty());
     assert_eq!(revision["data"], json!({"spec": {"x": null}}), "free-form JSON is left alone");
@@ -321,6 +325,40 @@ fn times_that_are_none() {
         let want = format!("parsing time \"{time}\"{why}");
         let told = check(&mut lease, kind("coordination.k8s.io", "v1", "Lease"));
         assert_eq!(told, Err(DecodeError::Type(want)));
+    }
+}
+
+#[test]
+fn what_go_always_writes_is_there() {
+    for (group, version, name, sent, want) in [
+        (
+            "networking.k8s.io",
+            "v1",
+            "NetworkPolicy",
+            json!({}),
+            json!({"metadata": {}, "spec": {"podSelector": {}}}),
+        ),
+        (
+            "discovery.k8s.io",
+            "v1",
+            "EndpointSlice",
+            json!({"endpoints": [{"hints": {"forZones": [null]}}], "ports": []}),
+            json!({"metadata": {}, "addressType": "", "ports": null,
+                "endpoints": [{"addresses": null, "conditions": {}, "hints": {"forZones": [{"name": ""}]}}]}),
+        ),
+        (
+            "",
+            "v1",
+            "PersistentVolume",
+            json!({"spec": {"azureFile": {"secretName": "s"}, "iscsi": {"lun": null}}}),
+            json!({"metadata": {}, "status": {}, "spec": {
+                "azureFile": {"secretName": "s", "shareName": "", "secretNamespace": null},
+                "iscsi": {"targetPortal": "", "iqn": "", "lun": 0}}}),
+        ),
+    ] {
+        let mut value = sent;
+        check(&mut value, kind(group, version, name)).unwrap();
+        assert_eq!(value, want);
     }
 }
 

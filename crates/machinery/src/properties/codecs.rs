@@ -137,16 +137,13 @@ fn lost(resource: &Resource, bytes: &[u8]) -> Option<String> {
         Ok(decoded) => decoded,
         Err(error) => return Some(format!("decode: {error} for {made}")),
     };
-    if let Some(lost) = lacks(&decoded, &checked, "") {
-        return Some(format!("protobuf {lost}"));
-    }
     if protobuf::encode(&decoded).as_ref() != Ok(&encoded) {
         return Some(format!("encoded again differently: {made}"));
     }
     let mut again = decoded.clone();
     match decode::check(&mut again, ty) {
-        Ok(dropped) if dropped.is_empty() && again == decoded => None,
-        other => Some(format!("what was decoded does not stand: {other:?} for {made}")),
+        Ok(dropped) if dropped.is_empty() && again == checked => None,
+        other => Some(format!("protobuf gives {again}, {other:?} for {checked}")),
     }
 }
 

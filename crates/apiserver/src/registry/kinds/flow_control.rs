@@ -27,9 +27,9 @@ pub(in crate::registry) const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-s
 const LEVEL: &str = r#"
 spec.limited.nominalConcurrencyShares = 30
 spec.limited.lendablePercent = 0
-spec.limited.limitResponse.queuing.queues = 64
-spec.limited.limitResponse.queuing.handSize = 8
-spec.limited.limitResponse.queuing.queueLengthLimit = 50
+spec.limited.limitResponse.queuing.queues ?= 64
+spec.limited.limitResponse.queuing.handSize ?= 8
+spec.limited.limitResponse.queuing.queueLengthLimit ?= 50
 spec.exempt.nominalConcurrencyShares = 0
 spec.exempt.lendablePercent = 0
 "#;
@@ -39,7 +39,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     let base = Plain::new(generic);
     Some(match plural {
         "flowschemas" => Plain {
-            defaults: "spec.matchingPrecedence = 1000",
+            defaults: "spec.matchingPrecedence ?= 1000",
             validate: schema,
             validate_status: |object, _| statuses(object),
             row: Some(schema_row),
