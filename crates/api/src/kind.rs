@@ -88,7 +88,8 @@ kinds! {
     false:
         api::Namespace, api::Node, api::PersistentVolume, api::ClusterRole, api::ClusterRoleBinding,
         api::PriorityClass, api::RuntimeClass, api::StorageClass, api::CSIDriver, api::CSINode,
-        api::IngressClass, api::CertificateSigningRequest, api::VolumeAttachment, api::IPAddress, api::ServiceCIDR;
+        api::IngressClass, api::CertificateSigningRequest, api::VolumeAttachment, api::VolumeAttributesClass,
+        api::IPAddress, api::ServiceCIDR;
 }
 
 #[cfg(test)]

@@ -115,10 +115,13 @@ fn queue_name(controller: &str) -> &str {
         "generic-garbage-collector" => "garbage_collector_attempt_to_delete",
         "node-lifecycle" => "node_lifecycle_controller",
         "pod-garbage-collector" => "orphaned_pods_nodes",
+        "pv-protection-controller" => "pvprotection",
+        "pvc-protection-controller" => "pvcprotection",
         "replication-controller" => "replicationmanager",
         "root-ca-cert-publisher" => "root_ca_cert_publisher",
         "service-account-controller" => "serviceaccount",
         "taint-eviction" => "noexec_taint_pod",
+        "volumeattributesclass-protection-controller" => "vacprotection",
         other => other.trim_end_matches("-controller"),
     }
 }

@@ -8,7 +8,7 @@
 //! | `workload` | Deployment, ReplicaSet and ReplicationController |
 //! | `service` | EndpointSlice, Endpoints, ServiceCIDR |
 //! | `identity` | service accounts, root CA publisher, cluster role aggregation |
-//! | `lifecycle` | namespaces, garbage collection, node lifecycle, pod garbage collection |
+//! | `lifecycle` | namespaces, garbage collection, node lifecycle, pod garbage collection, protection of volumes in use |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -13,6 +13,7 @@ mod priority;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod storage_protection;
 mod taint_nodes;
 mod timing;
 mod tolerations;
@@ -155,6 +156,7 @@ fn plugins() -> Vec<(&'static str, Box<dyn Plugin>)> {
         ("Priority", Box::new(priority::Priority)),
         ("DefaultTolerationSeconds", Box::new(default_tolerations::DefaultTolerationSeconds)),
         ("DefaultStorageClass", Box::new(default_classes::DefaultStorageClass)),
+        ("StorageObjectInUseProtection", Box::new(storage_protection::StorageObjectInUseProtection)),
         ("PersistentVolumeClaimResize", Box::new(claim_resize::PersistentVolumeClaimResize)),
         ("RuntimeClass", Box::new(runtime_class::RuntimeClass)),
         ("DefaultIngressClass", Box::new(default_classes::DefaultIngressClass)),

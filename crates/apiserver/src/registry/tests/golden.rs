@@ -118,6 +118,9 @@ async fn what_an_update_does() {
         if !as_wanted {
             wrong.push(format!("{row}\n  {code} {}", says.map_or_else(|| answer.to_string(), str::to_owned)));
         }
+        // Volumes and claims wait for a controller to let them go.
+        let free = json!({"metadata": {"finalizers": null}});
+        h.patch("merge-patch+json", &format!("{path}/{name}"), free).await;
         h.send(
             "DELETE",
             &format!("{path}/{name}?gracePeriodSeconds=0&propagationPolicy=Background"),
