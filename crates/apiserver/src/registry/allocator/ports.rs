@@ -36,6 +36,10 @@ impl<'a> Taking<'a> {
     fn this(&mut self, number: i64) -> Result<(), String> {
         let port = u16::try_from(number).ok().filter(|port| self.dry_run || self.range.contains(port));
         let Some(port) = port else {
+            // What is only tried may be any number, even one that is no port's.
+            if self.dry_run {
+                return Ok(());
+            }
             let (low, high) = (self.range.start(), self.range.end());
             return Err(format!(
                 "provided port is not in the valid range. The range of valid ports is {low}-{high}"

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use machinery::field::{Errors, FieldError, Path};
+use machinery::text::go_json;
 use machinery::{meta, names};
 use serde_json::{Value, json};
 
@@ -17,6 +18,7 @@ const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const AFFINITIES: [&str; 2] = ["ClientIP", "None"];
 const POLICIES: [&str; 2] = ["Cluster", "Local"];
 const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+const ONLY_BALANCERS: &str = "may only be used when `type` is 'LoadBalancer'";
 /// How long a client stays with its pod when nothing is said, and at most.
 const AFFINITY_SECONDS: i64 = 10_800;
 const AFFINITY_SECONDS_MAX: i64 = 86_400;
@@ -133,7 +135,6 @@ fn affinity(spec: &Value, path: &Path) -> Errors {
 /// From where a load balancer may be reached, which was an annotation once.
 fn sources(service: &Value, before: &[&str], path: &Path) -> Errors {
     const ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
-    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
     let spec = &service["spec"];
     let given = strings(spec, "loadBalancerSourceRanges");
     let other = text(spec, "type") != "LoadBalancer";
@@ -141,7 +142,7 @@ fn sources(service: &Value, before: &[&str], path: &Path) -> Errors {
     if !given.is_empty() {
         let at = path.child("LoadBalancerSourceRanges");
         if other {
-            errors.push(FieldError::forbidden(&at, ONLY));
+            errors.push(FieldError::forbidden(&at, ONLY_BALANCERS));
         }
         let before: Vec<&str> = before.iter().map(|range| range.trim()).collect();
         for (i, range) in given.into_iter().enumerate() {
@@ -150,7 +151,7 @@ fn sources(service: &Value, before: &[&str], path: &Path) -> Errors {
     } else if let Some(ranges) = meta::annotation(service, ANNOTATION) {
         let at = Path::new("metadata").child("annotations").key(ANNOTATION);
         if other {
-            errors.push(FieldError::forbidden(&at, ONLY));
+            errors.push(FieldError::forbidden(&at, ONLY_BALANCERS));
         }
         let ranges = Some(ranges.trim()).filter(|ranges| !ranges.is_empty());
         let ranges = ranges.into_iter().flat_map(|ranges| ranges.split(','));
@@ -161,22 +162,25 @@ fn sources(service: &Value, before: &[&str], path: &Path) -> Errors {
 
 /// What only load balancers have, and what they have to have.
 fn load_balancers(spec: &Value, kind: &str, path: &Path) -> Errors {
-    let (ports, class) = ("allocateLoadBalancerNodePorts", "loadBalancerClass");
-    if kind == "LoadBalancer" {
-        let mut errors = Errors::new();
-        if !has(spec, ports) {
-            errors.push(FieldError::required(&Path::new(ports), ""));
-        }
-        if has(spec, class) {
-            let name = text(spec, class);
-            errors.extend(check::named(&path.child(class), name, names::qualified_name(name)));
-        }
-        return errors;
+    let field = "allocateLoadBalancerNodePorts";
+    let mut errors = Errors::new();
+    match (kind == "LoadBalancer", has(spec, field)) {
+        (true, false) => errors.push(FieldError::required(&Path::new(field), "")),
+        (false, true) => errors.push(FieldError::forbidden(&path.child(field), ONLY_BALANCERS)),
+        _ => {}
     }
-    let refuse = |field: &str| {
-        FieldError::forbidden(&path.child(field), "may only be used when `type` is 'LoadBalancer'")
-    };
-    [ports, class].into_iter().filter(|field| has(spec, field)).map(refuse).collect()
+    errors.extend(class(spec, path));
+    errors
+}
+
+/// The class of a load balancer, which nothing else has.
+pub(super) fn class(spec: &Value, path: &Path) -> Errors {
+    let (name, at) = (text(spec, "loadBalancerClass"), path.child("loadBalancerClass"));
+    match text(spec, "type") {
+        _ if !has(spec, "loadBalancerClass") => Errors::new(),
+        "LoadBalancer" => check::named(&at, name, names::qualified_name(name)),
+        _ => vec![FieldError::forbidden(&at, ONLY_BALANCERS)],
+    }
 }
 
 fn policies(spec: &Value, path: &Path) -> Errors {
@@ -200,9 +204,10 @@ fn policies(spec: &Value, path: &Path) -> Errors {
             errors.push(FieldError::invalid(&at, number, detail));
         }
     }
-    if text(spec, "type") != "ExternalName" || has(spec, "internalTrafficPolicy") {
-        errors.extend(check::one_of(spec, "internalTrafficPolicy", &POLICIES, path));
+    if text(spec, "type") != "ExternalName" && !has(spec, "internalTrafficPolicy") {
+        errors.push(FieldError::required(&path.child("internalTrafficPolicy"), ""));
     }
+    errors.extend(check::known(spec, "internalTrafficPolicy", &POLICIES, path));
     if has(spec, "trafficDistribution") {
         let wanted = text(spec, "trafficDistribution");
         if !DISTRIBUTIONS.contains(&wanted) {
@@ -239,7 +244,7 @@ pub(crate) fn families(spec: &Value, before: &[&str], path: &Path) -> Errors {
             errors.push(FieldError::duplicate(&at, *family));
         }
     }
-    errors.extend(check::enumeration(spec, "ipFamilyPolicy", &POLICIES, path));
+    errors.extend(check::known(spec, "ipFamilyPolicy", &POLICIES, path));
     let mut wrong = Errors::new();
     for (i, address) in all.iter().enumerate() {
         if i > 0 || *address != "None" {
@@ -269,7 +274,8 @@ pub(crate) fn families(spec: &Value, before: &[&str], path: &Path) -> Errors {
 fn external_name(spec: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
     for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-        if spec.get(field).is_some_and(|value| !check::is_zero(value)) {
+        let pointer = field == "ipFamilyPolicy";
+        if spec.get(field).is_some_and(|value| pointer || !check::is_zero(value)) {
             errors
                 .push(FieldError::forbidden(&path.child(field), "may not be set for ExternalName services"));
         }
@@ -307,6 +313,15 @@ fn each_port(ports: &[Value], path: &Path) -> Errors {
     errors
 }
 
+/// A port that is there twice. Upstream shows its number and protocol alone, in a struct of the whole.
+fn same_port(protocol: &str, number: i64, path: &Path) -> FieldError {
+    let protocol = go_json(&protocol.into());
+    let shown = format!(
+        r#"{{"Name":"","Protocol":{protocol},"AppProtocol":null,"Port":{number},"TargetPort":0,"NodePort":0}}"#
+    );
+    FieldError::duplicate(path, Value::Null).without_value().with_detail(shown)
+}
+
 /// Ports of nodes where there should be none, and ports that are there twice.
 fn twice(ports: &[Value], kind: &str, path: &Path) -> Errors {
     let mut errors = Errors::new();
@@ -328,8 +343,7 @@ fn twice(ports: &[Value], kind: &str, path: &Path) -> Errors {
     for (i, port) in ports.iter().enumerate() {
         let protocol = text(port, "protocol");
         if !seen.insert((protocol, int(port, "port"))) {
-            let shown = json!({"protocol": protocol, "port": port["port"]});
-            errors.push(FieldError::duplicate(&path.index(i), shown));
+            errors.push(same_port(protocol, int(port, "port").unwrap_or_default(), &path.index(i)));
         }
     }
     errors

@@ -6,9 +6,10 @@ use machinery::field::{Errors, FieldError, Path};
 use serde_json::{Value, json};
 
 use super::super::value::{each, fill, has, int, list, put, strings, text};
+use super::service_rules;
 
 fn needs_address(spec: &Value) -> bool {
-    matches!(text(spec, "type"), "ClusterIP" | "NodePort" | "LoadBalancer")
+    text(spec, "type") != "ExternalName"
 }
 
 fn needs_node_ports(spec: &Value) -> bool {
@@ -165,6 +166,8 @@ pub(super) fn validate(service: &Value, old: &Value) -> Errors {
             errors.push(FieldError::invalid(&path.child(field), shown, "may not change once set"));
         }
     }
+    // Told again with all that is wrong with the Service itself.
+    errors.extend(service_rules::class(spec, &path));
     if needs_health_check(spec) && needs_health_check(before) {
         let field = "healthCheckNodePort";
         if int(spec, field) != int(before, field) {

@@ -111,7 +111,9 @@ fn new_services_are_refused() {
             ),
             (
                 service(&json!({"ports": [{"name": "a", "port": 80}, {"name": "b", "port": 80}]})),
-                &["spec.ports[1]: Duplicate value: {\"port\":80,\"protocol\":\"TCP\"}"],
+                &[
+                    "spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":80,\"TargetPort\":0,\"NodePort\":0}",
+                ],
             ),
             (
                 service(&json!({"ports": [{"port": 80, "nodePort": 30000}]})),
