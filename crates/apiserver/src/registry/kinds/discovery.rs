@@ -194,7 +194,7 @@ fn ports(ports: &[Value]) -> Errors {
         if !seen.insert(name) {
             errors.push(FieldError::duplicate(&at.child("name"), name));
         }
-        errors.extend(check::one_of(port, "protocol", &PROTOCOLS, &at));
+        errors.extend(check::known(port, "protocol", &PROTOCOLS, &at));
         let application = text(port, "appProtocol");
         if has(port, "appProtocol") {
             let reasons = names::qualified_name(application);

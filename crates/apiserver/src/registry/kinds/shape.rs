@@ -92,7 +92,7 @@ pub(super) fn csi_driver(name: &str, path: &Path) -> Errors {
     const MAX: usize = 63;
     let mut errors = Errors::new();
     if name.is_empty() {
-        errors.push(FieldError::required(path, ""));
+        return vec![FieldError::required(path, "")];
     }
     if name.len() > MAX {
         errors.push(FieldError::too_long(path, MAX));

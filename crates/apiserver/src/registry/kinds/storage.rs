@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use machinery::field::{Errors, FieldError, Path};
+use machinery::text::go_json;
 use machinery::{meta, names};
 use serde_json::{Map, Value, json};
 
 use super::cells::{age, or_unset};
 use super::check;
+use super::core::validate_inline;
 use super::node_labels;
 use super::plain::Plain;
 use super::shape::csi_driver;
@@ -106,7 +108,7 @@ fn class(object: &Value) -> Errors {
     errors.extend(parameters(object, true));
     errors.extend(check::enumeration(object, "reclaimPolicy", &["Delete", "Retain"], &root));
     let modes = ["Immediate", "WaitForFirstConsumer"];
-    errors.extend(check::one_of(object, "volumeBindingMode", &modes, &root));
+    errors.extend(check::known(object, "volumeBindingMode", &modes, &root));
     errors.extend(topologies(list(object, "allowedTopologies")));
     errors
 }
@@ -224,7 +226,7 @@ fn driver(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let mut errors = Errors::new();
     let policies = ["File", "None", "ReadWriteOnceWithFSType"];
-    errors.extend(check::enumeration(spec, "fsGroupPolicy", &policies, &path));
+    errors.extend(check::known(spec, "fsGroupPolicy", &policies, &path));
     errors.extend(token_requests(list(spec, "tokenRequests"), &path.child("tokenRequests")));
     for mode in strings(spec, "volumeLifecycleModes") {
         let allowed = ["Persistent", "Ephemeral"];
@@ -340,7 +342,8 @@ fn node_update(object: &Value, old: &Value) -> Errors {
     };
     let new = drivers(object);
     let refuse = |driver: Value| {
-        FieldError::invalid(&Path::new("spec").child("drivers"), driver, "field is immutable")
+        let detail = format!("{}: field is immutable", shown_driver(&driver));
+        FieldError::invalid(&Path::new("spec").child("drivers"), Value::Null, detail).without_value()
     };
     drivers(old)
         .into_iter()
@@ -349,6 +352,13 @@ fn node_update(object: &Value, old: &Value) -> Errors {
             (fixed(same.clone()) != fixed(old)).then(|| refuse(same.clone()))
         })
         .collect()
+}
+
+/// A driver as Go shows it, but for how much it can take.
+fn shown_driver(driver: &Value) -> String {
+    let [name, id] = ["name", "nodeID"].map(|field| go_json(&text(driver, field).into()));
+    let keys = driver.get("topologyKeys").map_or_else(|| "null".to_owned(), go_json);
+    format!(r#"{{"Name":{name},"NodeID":{id},"TopologyKeys":{keys},"Allocatable":null}}"#)
 }
 
 fn capacity(object: &Value) -> Errors {
@@ -380,6 +390,9 @@ fn attachment(object: &Value) -> Errors {
         (false, true) if text(source, "persistentVolumeName").is_empty() => {
             let detail = "must specify non empty persistentVolumeName";
             errors.push(FieldError::required(&at.child("persistentVolumeName"), detail));
+        }
+        (true, false) => {
+            errors.extend(validate_inline(&source["inlineVolumeSpec"], &at.child("inlineVolumeSpec")));
         }
         _ => {}
     }

@@ -176,7 +176,8 @@ fn body(spec: &Value, path: &Path) -> Option<FieldError> {
     let request = text(spec, "request");
     let pem = STANDARD.decode(request).unwrap_or_default();
     let error = auth::signing_request(&pem).err()?;
-    Some(FieldError::invalid(&path.child("request"), request, error.to_string()))
+    let shown = spec.get("request").cloned().unwrap_or_default();
+    Some(FieldError::invalid(&path.child("request"), shown, error.to_string()))
 }
 
 fn usages(spec: &Value, path: &Path) -> Errors {

@@ -67,13 +67,15 @@ fn data_sources(spec: Option<&mut Value>, old: Option<&Value>) {
         ("", "PersistentVolumeClaim") => true,
         (group, kind) => group == SNAPSHOTS && kind == "VolumeSnapshot",
     };
-    if !had(OLD) && fields.get(OLD).is_some_and(|source| !known(source)) {
+    let legacy = !had(OLD) && !had(NEW) && !fields.contains_key(NEW);
+    if legacy && fields.get(OLD).is_some_and(|source| !known(source)) {
         fields.remove(OLD);
     }
     let (older, newer) = (fields.get(OLD).cloned(), fields.get(NEW).cloned());
     match (older, newer) {
         (Some(source), None) => fields.insert(NEW.to_owned(), source),
-        (None, Some(source)) if text(&source, "namespace").is_empty() => {
+        (None, Some(mut source)) if text(&source, "namespace").is_empty() => {
+            source.as_object_mut().map(|source| source.remove("namespace"));
             fields.insert(OLD.to_owned(), source)
         }
         _ => None,
@@ -167,9 +169,7 @@ fn validate_update(object: &Value, old: &Value) -> Errors {
         {
             copy(&before["resources"]["requests"], requests, "storage");
         }
-        if has(&is, ATTRIBUTES) {
-            copy(&was, &mut is, ATTRIBUTES);
-        }
+        copy(&was, &mut is, ATTRIBUTES);
     }
     if was != is {
         let difference = internal::difference("PersistentVolumeClaimSpec", &was, &is);
@@ -180,12 +180,18 @@ fn validate_update(object: &Value, old: &Value) -> Errors {
     }
     errors.extend(shrunk(object, old));
     errors.extend(check::immutable(object, old, "/spec/volumeMode", &Path::new("volumeMode")));
-    if has(before, ATTRIBUTES) && !text(before, ATTRIBUTES).is_empty() && text(spec, ATTRIBUTES).is_empty() {
-        let what = if has(spec, ATTRIBUTES) { "an empty string" } else { "nil" };
-        let detail = format!("update from non-nil value to {what} is forbidden");
-        errors.push(FieldError::forbidden(&Path::new("spec").child(ATTRIBUTES), detail));
-    }
+    errors.extend(attributes_lost(object, old));
     errors
+}
+
+/// A volume that has got its attributes from a class has one from then on.
+fn attributes_lost(object: &Value, old: &Value) -> Option<FieldError> {
+    const GIVEN: &str = "currentVolumeAttributesClassName";
+    let (spec, given) = (&object["spec"], has(&old["status"], GIVEN));
+    let what = if has(spec, ATTRIBUTES) { "empty string" } else { "nil" };
+    let lost = given && has(&old["spec"], ATTRIBUTES) && text(spec, ATTRIBUTES).is_empty();
+    let detail = format!("update to {what} is forbidden when status.{GIVEN} is not nil");
+    lost.then(|| FieldError::forbidden(&Path::new("spec").child(ATTRIBUTES), detail))
 }
 
 fn copy(from: &Value, to: &mut Value, field: &str) {
@@ -225,20 +231,31 @@ fn validate_status(object: &Value, _old: &Value) -> Errors {
         errors.extend(not_owed(amount, &path.child("capacity").key(name)));
     }
     for (name, state) in map(status, "allocatedResourceStatuses").into_iter().flatten() {
-        let (at, state) = (path.child("allocatedResourceStatus"), state.as_str().unwrap_or_default());
-        let reasons = check::named(&at, name, names::qualified_name(name));
-        if !reasons.is_empty() {
-            errors.extend(reasons);
-        } else if !RESIZES.contains(&state) {
-            errors.push(FieldError::not_supported(&at.key(name), state, &RESIZES));
+        let at = path.child("allocatedResourceStatuses");
+        errors.extend(resizable(name, &at));
+        if !state.as_str().is_some_and(|state| RESIZES.contains(&state)) {
+            errors.push(FieldError::not_supported(&at, name.as_str(), &RESIZES));
         }
     }
     for (name, amount) in map(status, "allocatedResources").into_iter().flatten() {
         let at = path.child("allocatedResources");
-        errors.extend(check::named(&at, name, names::qualified_name(name)));
-        errors.extend(not_owed(amount, &at.key(name)));
+        let reasons = resizable(name, &at);
+        if reasons.is_empty() {
+            errors.extend(not_owed(amount, &at.key(name)));
+        }
+        errors.extend(reasons);
     }
     errors
+}
+
+/// What of a claim may grow: storage, and what is not of Kubernetes itself.
+fn resizable(name: &str, path: &Path) -> Errors {
+    let reasons = check::named(path, name, names::qualified_name(name));
+    let native = !name.contains('/') || name.contains("kubernetes.io/");
+    if reasons.is_empty() && native && name != "storage" {
+        return vec![FieldError::not_supported(path, name, &["storage"])];
+    }
+    reasons
 }
 
 fn row(object: &Value, now: i64) -> Vec<Value> {

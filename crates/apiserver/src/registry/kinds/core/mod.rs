@@ -23,8 +23,10 @@ mod service_update;
 mod service_warnings;
 mod tls_secret;
 mod volume;
+mod volume_affinity;
 
 pub(super) use claim::validate_claim_spec;
+pub(super) use volume::validate_inline;
 
 use super::plain::Plain;
 use crate::registry::strategy::Generic;

@@ -11,6 +11,7 @@ use super::super::node_labels;
 use super::super::plain::Plain;
 use super::super::pod_spec;
 use super::super::value::{has, list, map, put, strings, text};
+use super::volume_affinity;
 use crate::registry::strategy::Generic;
 
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -46,6 +47,7 @@ pub(super) fn plain(generic: Generic) -> Plain {
             spec.azureDisk.kind = "Shared"
             spec.scaleIO.storageMode ?= "ThinProvisioned"
             spec.scaleIO.fsType ?= "xfs"
+            status.phase ?= "Pending"
         "#,
         complete: |object| pod_spec::round_up(object.pointer_mut("/spec/capacity")),
         prepare: |object| {
@@ -134,18 +136,9 @@ fn validate(object: &Value) -> Errors {
             errors.push(FieldError::required(&at, "must specify required node constraints"));
         }
     }
-    errors.extend(pod_spec::of_persistent_volume(spec, meta::name(object), &path));
-    if has(spec, "local") && !has(spec, "nodeAffinity") {
-        errors.push(FieldError::required(&path.child("nodeAffinity"), "Local volume requires node affinity"));
-    }
-    let place = text(&spec["hostPath"], "path");
-    let root = place.starts_with('/') && place.split('/').all(|step| matches!(step, "" | "."));
-    if root && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
-        let detail = "may not be 'recycle' for a hostPath mount of '/'";
-        errors.push(FieldError::forbidden(&path.child("persistentVolumeReclaimPolicy"), detail));
-    }
+    errors.extend(made_of(spec, meta::name(object), &path));
     errors.extend(class_name(spec, "storageClassName", &path));
-    errors.extend(check::enumeration(spec, "volumeMode", &VOLUME_MODES, &path));
+    errors.extend(check::known(spec, "volumeMode", &VOLUME_MODES, &path));
     if has(spec, "volumeAttributesClassName") {
         if text(spec, "volumeAttributesClassName").is_empty() {
             let at = path.child("volumeAttributesClassName");
@@ -157,6 +150,54 @@ fn validate(object: &Value) -> Errors {
             errors.push(FieldError::required(&path.child("csi"), detail));
         }
     }
+    errors
+}
+
+/// What a volume is made of, with what that asks of the rest.
+fn made_of(spec: &Value, name: &str, path: &Path) -> Errors {
+    let mut errors = pod_spec::of_persistent_volume(spec, name, path);
+    let local = path.child("local");
+    let is_second = errors.iter().any(|error| error.field() == local.as_str());
+    if has(spec, "local") && !is_second && !has(spec, "nodeAffinity") {
+        errors.push(FieldError::required(&path.child("nodeAffinity"), "Local volume requires node affinity"));
+    }
+    let place = text(&spec["hostPath"], "path");
+    let root = place.starts_with('/') && place.split('/').all(|step| matches!(step, "" | "."));
+    if root && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
+        let detail = "may not be 'recycle' for a hostPath mount of '/'";
+        errors.push(FieldError::forbidden(&path.child("persistentVolumeReclaimPolicy"), detail));
+    }
+    errors
+}
+
+/// A volume that stands in the pod that uses it, and so in what attaches it.
+pub(in super::super) fn validate_inline(spec: &Value, path: &Path) -> Errors {
+    const CONTEXT: &str = "in the context of inline volumes";
+    let forbid = |field: &str| {
+        let detail = format!("may not be specified {CONTEXT}");
+        has(spec, field).then(|| FieldError::forbidden(&path.child(field), detail))
+    };
+    let only = |field: &str, name: &str, value: &str| {
+        let detail = format!("{name}{value} {CONTEXT}");
+        let other = !matches!(text(spec, field), given if given.is_empty() || given == value);
+        other.then(|| FieldError::forbidden(&path.child(field), detail))
+    };
+    let mut errors: Errors = ["claimRef", "capacity"].into_iter().filter_map(forbid).collect();
+    if !has(spec, "csi") {
+        let detail = format!("has to be specified {CONTEXT}");
+        errors.push(FieldError::required(&path.child("csi"), detail));
+    }
+    if list(spec, "accessModes").is_empty() {
+        errors.push(FieldError::required(&path.child("accessModes"), ""));
+    }
+    errors.extend(modes(spec, path));
+    errors.extend(only("persistentVolumeReclaimPolicy", "may only be ", "Retain"));
+    errors.extend(forbid("nodeAffinity"));
+    errors.extend(made_of(spec, "", path));
+    if !text(spec, "storageClassName").is_empty() {
+        errors.extend(forbid("storageClassName"));
+    }
+    errors.extend(only("volumeMode", "may not specify volumeMode other than ", "Filesystem"));
     errors
 }
 
@@ -189,8 +230,9 @@ fn source(spec: &Value, expands: bool) -> Map<String, Value> {
     source
 }
 
+/// Upstream looks at the volume a second time when it is changed, and tells each cause twice.
 fn validate_update(object: &Value, old: &Value) -> Errors {
-    let mut errors = Errors::new();
+    let mut errors = validate(object);
     let (spec, was) = (&object["spec"], &old["spec"]);
     let expands = has(&was["csi"], "controllerExpandSecretRef");
     let (before, after) = (source(was, expands), source(spec, expands));
@@ -203,9 +245,7 @@ fn validate_update(object: &Value, old: &Value) -> Errors {
     }
     errors.extend(check::immutable(object, old, "/spec/volumeMode", &Path::new("volumeMode")));
     if has(was, "nodeAffinity") {
-        let detail = "field is immutable, except for updating from beta label to GA";
-        let fixed = check::immutable(object, old, "/spec/nodeAffinity", &Path::new("nodeAffinity"));
-        errors.extend(fixed.map(|error| error.with_detail(detail)));
+        errors.extend(volume_affinity::fixed(&spec["nodeAffinity"], &was["nodeAffinity"]));
     }
     let attributes = "volumeAttributesClassName";
     if has(was, attributes) && !has(spec, attributes) {

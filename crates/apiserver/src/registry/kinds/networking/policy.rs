@@ -71,7 +71,7 @@ fn peers(object: &Value) -> impl Iterator<Item = (&Value, Path)> {
 
 /// All ranges of addresses that a policy names.
 fn ranges(object: &Value) -> Vec<&str> {
-    let blocks = peers(object).map(|(peer, _)| &peer["ipBlock"]);
+    let blocks = peers(object).filter_map(|(peer, _)| peer.get("ipBlock"));
     blocks.flat_map(|block| std::iter::once(text(block, "cidr")).chain(strings(block, "except"))).collect()
 }
 

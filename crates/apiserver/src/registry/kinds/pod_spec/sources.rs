@@ -175,7 +175,9 @@ fn one_of<'a>(
     let mut errors = Errors::new();
     let mut any = false;
     for source in sources.filter(|source| has(volume, source.field)) {
-        if any {
+        // Upstream does not mind this one beside others of a cluster's volume.
+        let beside = whose == Whose::Cluster && source.field == "flexVolume";
+        if any && !beside {
             errors.push(FieldError::forbidden(&path.child(source.second), NO_MORE_SOURCES));
             continue;
         }
