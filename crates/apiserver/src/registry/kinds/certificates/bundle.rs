@@ -40,8 +40,10 @@ pub(super) fn plain(generic: Generic) -> Plain {
 
 fn signer_and_name(object: &Value) -> Errors {
     let (signer, path) = (text(&object["spec"], "signerName"), Path::new("spec").child("signerName"));
-    let mut errors = if signer.is_empty() { Errors::new() } else { signers::name(signer, &path) };
-    errors.extend(name(object));
+    let mut errors = name(object);
+    if !signer.is_empty() {
+        errors.extend(signers::name(signer, &path));
+    }
     errors
 }
 

@@ -4,11 +4,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use machinery::field::{Errors, FieldError, Path};
 use machinery::{meta, names};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::cells::labels;
 use super::super::plain::Plain;
-use super::super::value::{int, list, text};
+use super::super::value::{int, list, map, text};
 use super::super::{check, conditions, signers};
 use crate::registry::strategy::Generic;
 
@@ -21,6 +21,7 @@ const SECONDS_MAX: i64 = 7_862_400;
 const SECONDS_MAX_KUBERNETES: i64 = 86_400;
 const REQUEST_MAX: usize = 10 << 10;
 const CHAIN_MAX: usize = 100 << 10;
+const ANNOTATIONS_MAX: usize = 256 << 10;
 const TEN_MINUTES: i64 = 600;
 
 pub(super) fn plain(generic: Generic) -> Plain {
@@ -44,6 +45,7 @@ fn validate_create(object: &Value) -> Errors {
         errors.extend(uid(spec, &format!("{who}UID"), &path));
     }
     errors.extend(lifetime(spec, &path));
+    errors.extend(annotations(spec, &path.child("unverifiedUserAnnotations")));
     let request = text(spec, "stubPKCS10Request");
     let at = path.child("stubPKCS10Request");
     if request.is_empty() {
@@ -75,6 +77,28 @@ fn uid(spec: &Value, field: &str, path: &Path) -> Option<FieldError> {
     }
 }
 
+/// What a pod says to its signer, under names with a domain.
+fn annotations(spec: &Value, path: &Path) -> Errors {
+    const DETAIL: &str = "must be a domain-prefixed key (such as \"acme.io/foo\")";
+    let given = map(spec, "unverifiedUserAnnotations");
+    let mut errors = Errors::new();
+    for key in given.into_iter().flat_map(Map::keys).map(|key| key.to_lowercase()) {
+        let reasons = names::qualified_name(&key);
+        if key.is_empty() {
+            errors.push(FieldError::required(path, ""));
+        } else if reasons.is_empty() && !key.contains('/') {
+            errors.push(FieldError::invalid(path, key, DETAIL));
+        } else {
+            errors.extend(check::named(path, &key, reasons));
+        }
+    }
+    let bytes = |(key, value): (&String, &Value)| key.len() + value.as_str().map_or(0, str::len);
+    if given.into_iter().flatten().map(bytes).sum::<usize>() > ANNOTATIONS_MAX {
+        errors.push(FieldError::too_long(path, ANNOTATIONS_MAX));
+    }
+    errors
+}
+
 fn lifetime(spec: &Value, path: &Path) -> Option<FieldError> {
     let at = path.child("maxExpirationSeconds");
     let Some(seconds) = int(spec, "maxExpirationSeconds") else {
@@ -101,7 +125,7 @@ fn validate_status(object: &Value, old: &Value) -> Errors {
     if !errors.is_empty() {
         return errors;
     }
-    let fixed = |detail: &str| FieldError::invalid(&path, "<value omitted>", detail);
+    let fixed = |detail: &str| FieldError::invalid(&path, Value::Null, detail).without_value();
     let changed = object["status"] != old["status"];
     match outcome(object) {
         _ if outcome(old).is_some() => {
@@ -129,7 +153,9 @@ fn known_conditions(object: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
     let mut known = 0;
     for (i, condition) in list(&object["status"], "conditions").iter().enumerate() {
-        let (kind, status, at) = (text(condition, "type"), text(condition, "status"), path.index(i));
+        // Upstream writes the index as if it were a field.
+        let at = path.child(&format!("[{i}]"));
+        let (kind, status) = (text(condition, "type"), text(condition, "status"));
         if !OUTCOMES.contains(&kind) {
             errors.push(FieldError::not_supported(&at.child("type"), kind, &OUTCOMES));
             continue;
