@@ -27,6 +27,8 @@ pub enum Related {
     ResourceClaim,
     /// A VolumeAttachment to the node.
     VolumeAttachment,
+    /// A ResourceSlice of the node's devices.
+    ResourceSlice,
 }
 
 /// Tells which objects belong to which node.
@@ -88,6 +90,7 @@ impl NodeAuthorizer {
                 ("", "nodes") => return asked.node(),
                 ("", "pods") => return asked.pod(),
                 ("resource.k8s.io", "resourceclaims") => return asked.get(Related::ResourceClaim),
+                ("resource.k8s.io", "resourceslices") => return asked.slice(),
                 ("storage.k8s.io", "volumeattachments") => return asked.get(Related::VolumeAttachment),
                 ("coordination.k8s.io", "leases") => return asked.lease(),
                 ("storage.k8s.io", "csinodes") => return asked.own_named("CSINode"),
@@ -181,8 +184,7 @@ impl Asked<'_> {
         match (*subresource, *verb) {
             ("", "get") => self.related(Related::Pod),
             ("", "list" | "watch") => {
-                let own = |(path, value): &(String, String)| path == "spec.nodeName" && value == self.node;
-                if self.attributes.demanded_fields.iter().any(own) {
+                if self.demands_own_node() {
                     yes()
                 } else if !self.attributes.name.is_empty() {
                     self.related(Related::Pod)
@@ -194,6 +196,29 @@ impl Asked<'_> {
             ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => yes(),
             _ => no(""),
         }
+    }
+
+    fn slice(&self) -> Decision {
+        const SCOPED: &str =
+            "can only list/watch/deletecollection resourceslices with nodeName field selector";
+        const VERBS: &str = "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection";
+        if !self.attributes.subresource.is_empty() {
+            return no("cannot authorize ResourceSlice subresources");
+        }
+        match self.attributes.verb {
+            // Admission looks at what is created.
+            "create" => yes(),
+            "get" | "update" | "patch" | "delete" => self.related(Related::ResourceSlice),
+            "list" | "watch" | "deletecollection" if self.demands_own_node() => yes(),
+            "list" | "watch" | "deletecollection" => no(SCOPED),
+            _ => no(VERBS),
+        }
+    }
+
+    /// Whether only objects of the node are asked for.
+    fn demands_own_node(&self) -> bool {
+        let own = |(path, value): &(String, String)| path == "spec.nodeName" && value == self.node;
+        self.attributes.demanded_fields.iter().any(own)
     }
 
     fn lease(&self) -> Decision {
@@ -230,8 +255,8 @@ pub struct NodeGraph {
     counts: HashMap<String, HashMap<ObjectKey, usize>>,
     /// The claim that a volume is bound to.
     volumes: HashMap<String, (String, String)>,
-    /// Node of each attachment.
-    attachments: HashMap<String, String>,
+    /// Node of each attachment and slice.
+    of_node: HashMap<(Related, String), String>,
 }
 
 type ObjectKey = (Related, String, String);
@@ -242,7 +267,7 @@ struct PodRelations {
     objects: HashSet<ObjectKey>,
 }
 
-/// An object that could not be read as a pod, volume or attachment.
+/// An object that could not be read as a pod, volume, attachment or slice.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to read what a node refers to: {0}")]
 pub struct NodeGraphError(#[from] serde_json::Error);
@@ -310,19 +335,19 @@ impl NodeGraph {
         self.volumes.remove(name);
     }
 
-    /// Adds or replaces a volume attachment, given as JSON.
+    /// Adds or replaces an object that names its node: a volume attachment or a resource slice, given as JSON.
     ///
     /// # Errors
-    /// When the JSON is not a volume attachment.
-    pub fn apply_attachment(&mut self, json: &[u8]) -> Result<(), NodeGraphError> {
-        let attachment: Attachment = serde_json::from_slice(json)?;
-        self.attachments.insert(attachment.metadata.name, attachment.spec.node_name);
+    /// When the JSON is no such object.
+    pub fn apply_of_node(&mut self, kind: Related, json: &[u8]) -> Result<(), NodeGraphError> {
+        let object: OfNode = serde_json::from_slice(json)?;
+        self.of_node.insert((kind, object.metadata.name), object.spec.node_name);
         Ok(())
     }
 
-    /// Removes a volume attachment.
-    pub fn remove_attachment(&mut self, name: &str) {
-        self.attachments.remove(name);
+    /// Removes such an object.
+    pub fn remove_of_node(&mut self, kind: Related, name: &str) {
+        self.of_node.remove(&(kind, name.to_owned()));
     }
 }
 
@@ -337,7 +362,9 @@ impl NodeRelations for NodeGraph {
                 .volumes
                 .get(name)
                 .is_some_and(|(namespace, claim)| counted(Related::PersistentVolumeClaim, namespace, claim)),
-            Related::VolumeAttachment => self.attachments.get(name).is_some_and(|n| n == node),
+            Related::VolumeAttachment | Related::ResourceSlice => {
+                self.of_node.get(&(kind, name.to_owned())).is_some_and(|n| n == node)
+            }
             _ => counted(kind, namespace, name),
         }
     }
@@ -468,14 +495,14 @@ struct VolumeSpec {
 }
 
 #[derive(Deserialize)]
-struct Attachment {
+struct OfNode {
     metadata: Meta,
-    spec: AttachmentSpec,
+    spec: OfNodeSpec,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct AttachmentSpec {
+struct OfNodeSpec {
     #[serde(default)]
     node_name: String,
 }

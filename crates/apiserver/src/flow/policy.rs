@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auth::rbac::{Kind, Rbac, RulesForUser};
-use auth::{Attributes, Decision, MASTERS_GROUP, NodeAuthorizer, NodeGraph, UserInfo};
+use auth::{Attributes, Decision, MASTERS_GROUP, NodeAuthorizer, NodeGraph, Related, UserInfo};
 use machinery::status::Status;
 use parking_lot::RwLock;
 use store::{Entry, ReadError, Store};
@@ -16,19 +16,20 @@ enum Watched {
     Rbac(Kind),
     Pods,
     PersistentVolumes,
-    VolumeAttachments,
+    OfNode(Related),
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 /// What is watched: groups and plural names.
-const WATCHED: [(&str, &str, Watched); 7] = [
+const WATCHED: [(&str, &str, Watched); 8] = [
     (RBAC, "roles", Watched::Rbac(Kind::Role)),
     (RBAC, "rolebindings", Watched::Rbac(Kind::RoleBinding)),
     (RBAC, "clusterroles", Watched::Rbac(Kind::ClusterRole)),
     (RBAC, "clusterrolebindings", Watched::Rbac(Kind::ClusterRoleBinding)),
     ("", "pods", Watched::Pods),
     ("", "persistentvolumes", Watched::PersistentVolumes),
-    ("storage.k8s.io", "volumeattachments", Watched::VolumeAttachments),
+    ("storage.k8s.io", "volumeattachments", Watched::OfNode(Related::VolumeAttachment)),
+    ("resource.k8s.io", "resourceslices", Watched::OfNode(Related::ResourceSlice)),
 ];
 
 #[derive(Default)]
@@ -112,9 +113,7 @@ impl Mirrored for Part {
             Watched::Rbac(kind) => self.state.rbac.write().apply(kind, bytes).map_err(Into::into),
             Watched::Pods => self.state.graph.write().apply_pod(bytes).map_err(Into::into),
             Watched::PersistentVolumes => self.state.graph.write().apply_volume(bytes).map_err(Into::into),
-            Watched::VolumeAttachments => {
-                self.state.graph.write().apply_attachment(bytes).map_err(Into::into)
-            }
+            Watched::OfNode(kind) => self.state.graph.write().apply_of_node(kind, bytes).map_err(Into::into),
         };
         if let Err(error) = result {
             // An object that cannot be read grants nothing; its predecessor must not go on granting either.
@@ -130,7 +129,7 @@ impl Mirrored for Part {
             Watched::Rbac(kind) => self.state.rbac.write().remove(kind, namespace, name),
             Watched::Pods => self.state.graph.write().remove_pod(namespace, name),
             Watched::PersistentVolumes => self.state.graph.write().remove_volume(name),
-            Watched::VolumeAttachments => self.state.graph.write().remove_attachment(name),
+            Watched::OfNode(kind) => self.state.graph.write().remove_of_node(kind, name),
         }
     }
 }

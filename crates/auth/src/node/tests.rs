@@ -26,6 +26,10 @@ fn graph() -> NodeGraph {
     let volume =
         json!({"metadata": {"name": "pv"}, "spec": {"claimRef": {"namespace": "d", "name": "claim"}}});
     graph.apply_volume(volume.to_string().as_bytes()).unwrap();
+    for (kind, name) in [(Related::VolumeAttachment, "va"), (Related::ResourceSlice, "slice")] {
+        let object = json!({"metadata": {"name": name}, "spec": {"nodeName": "a"}});
+        graph.apply_of_node(kind, object.to_string().as_bytes()).unwrap();
+    }
     graph
 }
 
@@ -61,6 +65,11 @@ fn a_node_reaches_only_what_its_pods_refer_to() {
         ("get", "persistentvolumeclaims", "d", "claim", true),
         ("get", "persistentvolumeclaims", "d", "web-e", true),
         ("get", "persistentvolumes", "", "pv", true),
+        ("get", "storage.k8s.io#volumeattachments", "", "va", true),
+        ("create", "resource.k8s.io#resourceslices", "", "", true),
+        ("update", "resource.k8s.io#resourceslices", "", "slice", true),
+        ("delete", "resource.k8s.io#resourceslices", "", "other", false),
+        ("list", "resource.k8s.io#resourceslices", "", "", false),
         ("get", "persistentvolumes", "", "other", false),
         ("create", "serviceaccounts/token", "d", "sa", true),
         ("create", "serviceaccounts/token", "d", "default", false),
@@ -90,19 +99,21 @@ fn a_node_reaches_only_what_its_pods_refer_to() {
         let decision = authorizer.authorize(&attributes, &graph);
         assert_eq!(decision.allowed(), expected, "{} {name}: {decision:?}", attributes.refusal());
         let other = asks("b", verb, target, namespace, name);
-        if matches!(target, "secrets" | "configmaps" | "persistentvolumes") {
+        if matches!(target, "secrets" | "configmaps" | "persistentvolumes") || name == "slice" {
             assert!(!authorizer.authorize(&other, &graph).allowed(), "another node: {}", other.refusal());
         }
     }
 }
 
 #[test]
-fn pods_may_be_listed_by_their_node() {
-    let mut attributes = asks("a", "list", "pods", "", "");
-    attributes.demanded_fields = vec![("spec.nodeName".into(), "a".into())];
-    assert!(NodeAuthorizer::default().authorize(&attributes, &graph()).allowed());
-    attributes.demanded_fields = vec![("spec.nodeName".into(), "b".into())];
-    assert!(!NodeAuthorizer::default().authorize(&attributes, &graph()).allowed());
+fn pods_and_slices_may_be_listed_by_their_node() {
+    for target in ["pods", "resource.k8s.io#resourceslices"] {
+        let mut attributes = asks("a", "list", target, "", "");
+        attributes.demanded_fields = vec![("spec.nodeName".into(), "a".into())];
+        assert!(NodeAuthorizer::default().authorize(&attributes, &graph()).allowed());
+        attributes.demanded_fields = vec![("spec.nodeName".into(), "b".into())];
+        assert!(!NodeAuthorizer::default().authorize(&attributes, &graph()).allowed());
+    }
 }
 
 #[test]
