@@ -65,6 +65,7 @@ impl<'a> Call<'a> {
             user: &self.request.user,
             handle: &self.handle,
             operation,
+            verb: &self.request.info.verb,
             subresource: &self.request.info.subresource,
             namespace: self.namespace(),
             name,

@@ -6,6 +6,7 @@ mod default_tolerations;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_references;
 mod pod_resize;
 mod pod_secrets;
 mod pod_security;
@@ -52,6 +53,8 @@ pub struct AdmissionContext<'a> {
     pub handle: &'a ResourceHandle,
     /// What is asked.
     pub operation: Operation,
+    /// The verb of the request.
+    pub verb: &'a str,
     /// Subresource, or empty.
     pub subresource: &'a str,
     /// Namespace, or empty.

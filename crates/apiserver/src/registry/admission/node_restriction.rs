@@ -6,7 +6,7 @@ use machinery::status::Status;
 use machinery::text::go_quote;
 use serde_json::{Map, Value};
 
-use super::{AdmissionContext, Operation, Plugin};
+use super::{AdmissionContext, Operation, Plugin, pod_references};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
@@ -42,6 +42,9 @@ impl Plugin for NodeRestriction {
             ("", "nodes") => check_node(context, node, object, old),
             ("coordination.k8s.io", "leases") => check_lease(context, node, meta::name(object)),
             ("storage.k8s.io", "csinodes") => check_csi_node(context, node, meta::name(object)),
+            ("resource.k8s.io", "resourceslices") if old.is_none() => {
+                check_slice(context, node, object, "create")
+            }
             _ => Ok(()),
         }
     }
@@ -56,6 +59,9 @@ impl Plugin for NodeRestriction {
             ("", "nodes") if context.name != node => Err(other_node(context, node)),
             ("coordination.k8s.io", "leases") => check_lease(context, node, context.name),
             ("storage.k8s.io", "csinodes") => check_csi_node(context, node, context.name),
+            ("resource.k8s.io", "resourceslices") => {
+                check_slice(context, node, old.unwrap_or(&Value::Null), "delete")
+            }
             _ => Ok(()),
         }
     }
@@ -74,27 +80,7 @@ fn check_pod(
     let node_text = go_quote(node);
     let refuse = |why: String| Err(context.forbidden(why));
     match (context.operation, context.subresource) {
-        (Operation::Create, "") => {
-            if meta::annotation(pod, MIRROR).is_none() {
-                return refuse(format!(
-                    "pod does not have {} annotation, node {node_text} can only create mirror pods",
-                    go_quote(MIRROR)
-                ));
-            }
-            if node_of(pod) != node {
-                return refuse(format!(
-                    "node {node_text} can only create pods with spec.nodeName set to itself"
-                ));
-            }
-            let own = meta::owner_references(pod)
-                .iter()
-                .all(|owner| owner["kind"] == "Node" && owner["name"] == node);
-            if own {
-                Ok(())
-            } else {
-                refuse(format!("node {node_text} can only create pods with an owner reference set to itself"))
-            }
-        }
+        (Operation::Create, "") => check_new_pod(context, node, pod),
         (Operation::Update, "status") => {
             let old = old.unwrap_or(&Value::Null);
             if node_of(old) != node {
@@ -104,6 +90,13 @@ fn check_pod(
             }
             if meta::labels(old) != meta::labels(pod) {
                 return refuse(format!("node {node_text} cannot update labels through pod status"));
+            }
+            let says = |pod: &Value, field: &str| pod["status"].get(field).cloned();
+            if says(old, "resourceClaimStatuses") != says(pod, "resourceClaimStatuses") {
+                return refuse(format!("node {node_text} cannot update resource claim statues"));
+            }
+            if says(old, "extendedResourceClaimStatus") != says(pod, "extendedResourceClaimStatus") {
+                return refuse(format!("node {node_text} cannot update extended resource claim status"));
             }
             Ok(())
         }
@@ -124,6 +117,61 @@ fn check_pod(
     }
 }
 
+/// A node only shows the pods that it runs without being told to: they are its own, and need nothing of the API.
+fn check_new_pod(context: &AdmissionContext<'_>, node: &str, pod: &Value) -> Result<(), Status> {
+    let node_text = go_quote(node);
+    let refuse = |why: String| Err(context.forbidden(why));
+    if meta::annotation(pod, MIRROR).is_none() {
+        return refuse(format!(
+            "pod does not have {} annotation, node {node_text} can only create mirror pods",
+            go_quote(MIRROR)
+        ));
+    }
+    if node_of(pod) != node {
+        return refuse(format!("node {node_text} can only create pods with spec.nodeName set to itself"));
+    }
+    check_owner(context, node, pod)?;
+    match pod_references::first(pod) {
+        Some(needed) => refuse(format!("node {node_text} can not create pods that reference {needed}")),
+        None => Ok(()),
+    }
+}
+
+fn check_owner(context: &AdmissionContext<'_>, node: &str, pod: &Value) -> Result<(), Status> {
+    let node_text = go_quote(node);
+    let refuse = |why: String| Err(context.forbidden(format!("node {node_text} {why}")));
+    let may = |what: &str| refuse(format!("can only create pods with {what} set to itself"));
+    let owner = match meta::owner_references(pod) {
+        [owner] => owner,
+        [] => return may("an owner reference"),
+        _ => return may("a single owner reference"),
+    };
+    if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
+        return may("an owner reference");
+    }
+    if owner["controller"] != true {
+        return may("a controller owner reference");
+    }
+    if owner["blockOwnerDeletion"] == true {
+        return refuse("must not set blockOwnerDeletion on an owner reference".to_owned());
+    }
+    let found = context.registry.object_value("", "nodes", "", node);
+    let found = found.ok_or_else(|| Status::not_found("", "node", node))?;
+    let (said, uid) = (owner["uid"].as_str().unwrap_or_default(), meta::uid(&found));
+    if said == uid {
+        return Ok(());
+    }
+    Err(context.forbidden(format!("node {node} UID mismatch: expected {said} got {uid}")))
+}
+
+fn check_slice(context: &AdmissionContext<'_>, node: &str, slice: &Value, verb: &str) -> Result<(), Status> {
+    if slice["spec"]["nodeName"] == node {
+        return Ok(());
+    }
+    let why = format!("can only {verb} ResourceSlice with the same NodeName as the requesting node");
+    Err(context.forbidden(why))
+}
+
 fn other_node(context: &AdmissionContext<'_>, node: &str) -> Status {
     context.forbidden(format!(
         "node {} is not allowed to modify node {}",
@@ -141,20 +189,30 @@ fn check_node(
     if meta::name(object) != node {
         return Err(other_node(context, node));
     }
-    let refuse = |why: String| {
-        Err(context.forbidden(format!("node {} is not allowed to modify {why}", go_quote(node))))
-    };
+    let node = go_quote(node);
+    let refuse = |why: String| Err(context.forbidden(format!("node {node} is not allowed to {why}")));
+    let configured = &object["spec"]["configSource"];
     if let Some(old) = old {
+        if !configured.is_null() && *configured != old["spec"]["configSource"] {
+            return refuse("update configSource to a new non-nil configSource".to_owned());
+        }
         if object.pointer("/spec/taints") != old.pointer("/spec/taints") && context.subresource.is_empty() {
-            return refuse("taints".to_owned());
+            return refuse("modify taints".to_owned());
         }
         if meta::owner_references(object) != meta::owner_references(old) {
-            return refuse("ownerReferences".to_owned());
+            return refuse("modify ownerReferences".to_owned());
         }
+    } else if !configured.is_null() {
+        return refuse("create pods with a non-nil configSource".to_owned());
     }
     let mut forbidden = changed_labels(meta::labels(object), old.and_then(meta::labels));
     forbidden.retain(|label| is_forbidden(label));
-    if forbidden.is_empty() { Ok(()) } else { refuse(format!("labels: {}", forbidden.join(", "))) }
+    let labels = forbidden.join(", ");
+    match (labels.as_str(), old) {
+        ("", _) => Ok(()),
+        (labels, None) => refuse(format!("set the following labels: {labels}")),
+        (labels, Some(_)) => Err(context.forbidden(format!("is not allowed to modify labels: {labels}"))),
+    }
 }
 
 fn changed_labels<'a>(

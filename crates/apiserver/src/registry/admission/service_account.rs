@@ -7,7 +7,7 @@ use machinery::status::Status;
 use rand::Rng;
 use serde_json::{Value, json};
 
-use super::{AdmissionContext, Operation, Plugin, pod_secrets};
+use super::{AdmissionContext, Operation, Plugin, pod_references, pod_secrets};
 
 const DEFAULT: &str = "default";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -78,16 +78,11 @@ impl Plugin for ServiceAccount {
 /// Mirror pods show what runs without the API, and so may not use it.
 fn check_mirror(context: &AdmissionContext<'_>, pod: &Value) -> Result<(), Status> {
     let account = pod.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or_default();
-    let projects_token = |volume: &Value| {
-        let sources = volume.pointer("/projected/sources").and_then(Value::as_array);
-        sources.into_iter().flatten().any(|source| source.get("serviceAccountToken").is_some())
-    };
-    let mut volumes = pod.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten();
     if !account.is_empty() {
         Err(context.forbidden("a mirror pod may not reference service accounts"))
-    } else if pod_secrets::any(pod) {
+    } else if pod_references::needs_secrets(pod) {
         Err(context.forbidden("a mirror pod may not reference secrets"))
-    } else if volumes.any(projects_token) {
+    } else if pod_references::projects_token(pod) {
         Err(context.forbidden("a mirror pod may not use ServiceAccountToken volume projections"))
     } else {
         Ok(())

@@ -233,6 +233,92 @@ async fn node_agents_keep_to_their_node() {
     assert_eq!(taints[0]["key"], "node.kubernetes.io/not-ready");
 }
 
+/// Asks a node for something and expects a 403 that says this.
+async fn refuses(node: &Harness, method: &str, path: &str, body: Value, why: &str) {
+    let refused = node.must(403, method, path, body).await;
+    let message = refused["message"].as_str().unwrap_or_default();
+    assert!(message.ends_with(&format!("is forbidden: {why}")), "{message}");
+}
+
+#[tokio::test]
+async fn mirror_pods_are_the_nodes_own_and_need_nothing() {
+    let h = Harness::start().await;
+    let node = h.as_user(UserInfo::new("system:node:n", &["system:nodes"]).authenticated());
+    let made = node.must(201, "POST", "/api/v1/nodes", json!({"metadata": {"name": "n"}})).await;
+    let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": made["metadata"]["uid"], "controller": true});
+    let mirror = |owners: Value, more: Value| {
+        let mut pod = pod("m");
+        pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+        pod["metadata"]["ownerReferences"] = owners;
+        pod["spec"]["nodeName"] = "n".into();
+        pod["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        pod
+    };
+    let stranger = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "x", "controller": true});
+    let no_controller = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "x"});
+    let mismatch =
+        format!("node n UID mismatch: expected x got {}", made["metadata"]["uid"].as_str().unwrap());
+    for (owners, why) in [
+        (json!([]), "node \"n\" can only create pods with an owner reference set to itself"),
+        (
+            json!([owner, stranger]),
+            "node \"n\" can only create pods with a single owner reference set to itself",
+        ),
+        (
+            json!([no_controller]),
+            "node \"n\" can only create pods with a controller owner reference set to itself",
+        ),
+        (json!([stranger]), &mismatch),
+    ] {
+        refuses(&node, "POST", PODS, mirror(owners, json!({})), why).await;
+    }
+    for (more, why) in [
+        (json!({"serviceAccountName": "x"}), "a mirror pod may not reference service accounts"),
+        (
+            json!({"volumes": [{"name": "s", "secret": {"secretName": "x"}}]}),
+            "a mirror pod may not reference secrets",
+        ),
+        (
+            json!({"volumes": [{"name": "s", "configMap": {"name": "x"}}]}),
+            "node \"n\" can not create pods that reference configmaps",
+        ),
+    ] {
+        refuses(&node, "POST", PODS, mirror(json!([owner]), more), why).await;
+    }
+    node.must(201, "POST", PODS, mirror(json!([owner]), json!({}))).await;
+}
+
+#[tokio::test]
+async fn nodes_label_themselves_and_offer_their_own_devices() {
+    let h = Harness::start().await;
+    let node = h.as_user(UserInfo::new("system:node:n", &["system:nodes"]).authenticated());
+    let labelled = |label: &str| json!({"metadata": {"name": "n", "labels": {label: "x"}}});
+    refuses(
+        &node,
+        "POST",
+        "/api/v1/nodes",
+        labelled("kubernetes.io/x"),
+        "node \"n\" is not allowed to set the following labels: kubernetes.io/x",
+    )
+    .await;
+    node.must(201, "POST", "/api/v1/nodes", labelled("example.com/x")).await;
+    let (_, refused) =
+        node.patch("merge-patch+json", "/api/v1/nodes/n", labelled("node-role.kubernetes.io/x")).await;
+    assert_eq!(
+        refused["message"],
+        "nodes \"n\" is forbidden: is not allowed to modify labels: node-role.kubernetes.io/x"
+    );
+    let slices = "/apis/resource.k8s.io/v1/resourceslices";
+    let slice = |node: &str| json!({"metadata": {"name": node}, "spec": {"driver": "d", "nodeName": node, "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1}}});
+    let why = "can only create ResourceSlice with the same NodeName as the requesting node";
+    refuses(&node, "POST", slices, slice("other"), why).await;
+    node.must(201, "POST", slices, slice("n")).await;
+    h.must(201, "POST", slices, slice("other")).await;
+    let why = "can only delete ResourceSlice with the same NodeName as the requesting node";
+    refuses(&node, "DELETE", &format!("{slices}/other"), Value::Null, why).await;
+    node.must(200, "DELETE", &format!("{slices}/n"), Value::Null).await;
+}
+
 #[tokio::test]
 async fn quotas_bound_a_namespace() {
     let h = Harness::start().await;
