@@ -3,6 +3,7 @@
 
 use rand::Rng;
 
+use crate::field::{Errors, FieldError, Path};
 use crate::hash::ALPHABET;
 
 /// Longest DNS label.
@@ -358,6 +359,26 @@ pub fn generate_name(base: &str, rng: &mut impl Rng) -> String {
 /// So many random letters of the alphabet of names (apimachinery `rand.String`).
 pub fn random_suffix(length: usize, rng: &mut impl Rng) -> String {
     (0..length).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
+}
+
+/// `acme.io/foo`.
+pub fn domain_prefixed_path(value: &str, path: &Path) -> Errors {
+    if value.is_empty() {
+        return vec![FieldError::required(path, "")];
+    }
+    let Some((host, rest)) =
+        value.split_once('/').filter(|(host, rest)| !host.is_empty() && !rest.is_empty())
+    else {
+        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return vec![FieldError::invalid(path, value, detail)];
+    };
+    let mut errors: Errors =
+        dns1123_subdomain(host).into_iter().map(|why| FieldError::invalid(path, host, why)).collect();
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:/%@".contains(&b);
+    if !rest.bytes().all(allowed) {
+        errors.push(FieldError::invalid(path, rest, "Invalid path"));
+    }
+    errors
 }
 
 #[cfg(test)]

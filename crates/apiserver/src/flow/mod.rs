@@ -144,12 +144,11 @@ impl Chain {
 
         // Acting as someone else is itself authorized, as the real user. All later steps see the other one only.
         if let Some(wanted) = impersonate::requested(request.headers())? {
-            for question in impersonate::questions(&user, &wanted) {
-                if let Err(status) = self.allow(&question) {
-                    return Ok(denied(&status, request.headers(), &query).await);
-                }
-            }
-            user = Arc::new(impersonate::complete(wanted));
+            let asked = authorize::attributes(&info, &query, &user);
+            user = match impersonate::authorize(&asked, &wanted, |question| self.allow(question)) {
+                Ok(other) => Arc::new(other),
+                Err(status) => return Ok(denied(&status, request.headers(), &query).await),
+            };
         }
         // Credentials go no further: proxied requests must not carry them to pods and nodes.
         impersonate::strip(request.headers_mut());

@@ -2,6 +2,7 @@
 
 use machinery::field::{Errors, FieldError, Path};
 use machinery::names;
+pub(super) use machinery::names::domain_prefixed_path;
 use machinery::quantity::Quantity;
 use serde_json::{Map, Value};
 
@@ -37,6 +38,36 @@ pub(super) fn annotations(annotations: Option<&Map<String, Value>>, path: &Path)
         .flatten()
         .flat_map(|(key, _)| named(path, key, names::qualified_name(&key.to_lowercase())))
         .collect()
+}
+
+/// Metadata that are handed on to what is made from a template: labels and annotations, nothing else.
+pub(super) fn template_metadata(metadata: &Value, path: &Path) -> Errors {
+    // The others in upstream's order.
+    const OTHERS: [(&str, &str); 13] = [
+        ("name", "name"),
+        ("generateName", "generateName"),
+        ("namespace", "namespace"),
+        ("selfLink", "selfLink"),
+        ("uid", "uID"),
+        ("resourceVersion", "resourceVersion"),
+        ("generation", "generation"),
+        ("creationTimestamp", "creationTimestamp"),
+        ("deletionTimestamp", "deletionTimestamp"),
+        ("deletionGracePeriodSeconds", "deletionGracePeriodSeconds"),
+        ("ownerReferences", "ownerReferences"),
+        ("finalizers", "finalizers"),
+        ("managedFields", "managedFields"),
+    ];
+    let mut errors = annotations(map(metadata, "annotations"), &path.child("annotations"));
+    errors.extend(labels(map(metadata, "labels"), &path.child("labels")));
+    // The grace period is a pointer: 0 is set, too.
+    let is_set = |field: &str| match &metadata[field] {
+        Value::Number(_) if field == "deletionGracePeriodSeconds" => true,
+        value => !is_zero(value),
+    };
+    let set = OTHERS.into_iter().filter(|(field, _)| is_set(field));
+    errors.extend(set.map(|(_, called)| FieldError::forbidden(&path.child(called), "cannot be set")));
+    errors
 }
 
 /// A count that is not negative.
@@ -154,25 +185,6 @@ pub(super) fn known(object: &Value, field: &str, allowed: &[&str], path: &Path) 
 /// A required text.
 pub(super) fn required(object: &Value, field: &str, path: &Path) -> Option<FieldError> {
     text(object, field).is_empty().then(|| FieldError::required(&path.child(field), ""))
-}
-
-/// `acme.io/foo`.
-pub(super) fn domain_prefixed_path(value: &str, path: &Path) -> Errors {
-    if value.is_empty() {
-        return vec![FieldError::required(path, "")];
-    }
-    let Some((host, rest)) =
-        value.split_once('/').filter(|(host, rest)| !host.is_empty() && !rest.is_empty())
-    else {
-        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-        return vec![FieldError::invalid(path, value, detail)];
-    };
-    let mut errors = named(path, host, names::dns1123_subdomain(host));
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:/%@".contains(&b);
-    if !rest.bytes().all(allowed) {
-        errors.push(FieldError::invalid(path, rest, "Invalid path"));
-    }
-    errors
 }
 
 /// An amount that must parse and not be negative.
