@@ -112,7 +112,7 @@ pub enum TokenError {
     #[error("service account token is not valid yet")]
     NotYet,
     /// Meant for someone else.
-    #[error("token audiences {found:?} is invalid for the target audiences {wanted:?}")]
+    #[error("token audiences {} is invalid for the target audiences {}", go_list(.found), go_list(.wanted))]
     Audience {
         /// Audiences of the token.
         found: Vec<String>,
@@ -125,6 +125,12 @@ pub enum TokenError {
     /// The token could not be signed.
     #[error("failed to sign the token: {0}")]
     Sign(String),
+}
+
+/// A list of texts as Go's `%q` prints it.
+fn go_list(items: &[String]) -> String {
+    let items: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
+    format!("[{}]", items.join(" "))
 }
 
 /// Looks up objects that tokens speak of.

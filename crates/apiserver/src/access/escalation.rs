@@ -80,8 +80,7 @@ struct Role {
 }
 
 fn check_role(context: &AdmissionContext<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
-    let same = |key: &str| old.is_some_and(|old| old.get(key) == object.get(key));
-    if same("rules") && same("aggregationRule") {
+    if old.is_some_and(|old| only_lets_go(object, old)) {
         return Ok(());
     }
     let rbac = snapshot(context.registry);
@@ -89,19 +88,44 @@ fn check_role(context: &AdmissionContext<'_>, object: &Value, old: Option<&Value
     if rbac.authorize(&asks(context, "escalate", &context.handle.plural, name)).allowed() {
         return Ok(());
     }
-    let mut wanted = Role::deserialize(object).map_err(Status::internal)?.rules.unwrap_or_default();
-    if object["aggregationRule"].is_object() && !same("aggregationRule") {
-        // An aggregate can grow to anything.
-        let all = || vec!["*".to_owned()];
-        wanted.push(Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() });
-        wanted.push(Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() });
+    let wanted = Role::deserialize(object).map_err(Status::internal)?.rules.unwrap_or_default();
+    confirm(context, &rbac, &wanted)?;
+    // An aggregate can grow to anything, and one that exists may have.
+    let aggregates = gathers(object) || old.is_some_and(gathers);
+    if aggregates && !missing(context, &rbac, &everything()).is_empty() {
+        return Err(context.forbidden("must have cluster-admin privileges to use the aggregationRule"));
     }
-    confirm(context, &rbac, &wanted)
+    Ok(())
+}
+
+fn gathers(role: &Value) -> bool {
+    role["aggregationRule"]["clusterRoleSelectors"].as_array().is_some_and(|selectors| !selectors.is_empty())
+}
+
+fn everything() -> [Rule; 2] {
+    let all = || vec!["*".to_owned()];
+    [
+        Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() },
+        Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() },
+    ]
+}
+
+/// Whether an update changes no more than owners and finalizers: who may do that may help an object to its end.
+fn only_lets_go(object: &Value, old: &Value) -> bool {
+    let rest = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            for field in ["ownerReferences", "finalizers", "managedFields", "resourceVersion"] {
+                metadata.remove(field);
+            }
+        }
+        object
+    };
+    rest(object) == rest(old)
 }
 
 fn check_binding(context: &AdmissionContext<'_>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
-    let same = |key: &str| old.is_some_and(|old| old.get(key) == object.get(key));
-    if same("roleRef") && same("subjects") {
+    if old.is_some_and(|old| only_lets_go(object, old)) {
         return Ok(());
     }
     let text = |key: &str| object["roleRef"][key].as_str().unwrap_or_default();
@@ -111,9 +135,15 @@ fn check_binding(context: &AdmissionContext<'_>, object: &Value, old: Option<&Va
     if rbac.authorize(&asks(context, "bind", plural, name)).allowed() {
         return Ok(());
     }
-    let rules =
-        rbac.role_rules(kind, name, context.namespace).map_err(|_| Status::not_found(GROUP, plural, name))?;
+    // Upstream speaks of the resource of the request here, although it is the role that is missing.
+    let rules = rbac
+        .role_rules(kind, name, context.namespace)
+        .map_err(|_| Status::not_found(GROUP, &context.handle.plural, name))?;
     confirm(context, &rbac, &rules)
+}
+
+fn missing(context: &AdmissionContext<'_>, rbac: &Rbac, wanted: &[Rule]) -> Vec<Rule> {
+    covers(&rbac.rules_for(context.user, context.namespace).rules, wanted)
 }
 
 fn confirm(context: &AdmissionContext<'_>, rbac: &Rbac, wanted: &[Rule]) -> Result<(), Status> {

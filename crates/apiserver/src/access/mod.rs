@@ -1,7 +1,10 @@
 //! Virtual resources about identity and access: answered from the policy and the token signer, never stored.
 
+mod claim_status;
 mod escalation;
+mod node_tokens;
 mod reviews;
+mod selectors;
 mod signers;
 mod token_request;
 mod token_review;
@@ -18,6 +21,7 @@ use crate::flow::{Admitted, Chain, header};
 use crate::http::{Accept, RequestInfo, Wishes, read_limited, respond};
 use crate::registry::{Answer, Body, Expected, WriteOptions, read_body};
 
+pub(crate) use claim_status::claim_status_refusals;
 pub(crate) use escalation::RbacEscalation;
 pub(crate) use signers::CertificateSigners;
 
@@ -50,7 +54,10 @@ pub(crate) async fn answer(chain: &Chain, admitted: Admitted) -> Result<Response
     };
     let content_type = header(&parts.headers, CONTENT_TYPE);
     let Body { object, warnings } = read_body(content_type, &body, expected, options.field_validation)?;
-    let review = with_sections(object, expected.kind);
+    let mut review = with_sections(object, expected.kind);
+    if !is_token {
+        forget_system_fields(&mut review, resource.namespaced);
+    }
     if is_token {
         // The account, and what the token is bound to, are looked up in the caches.
         chain.registry.caught_up().await?;
@@ -58,11 +65,11 @@ pub(crate) async fn answer(chain: &Chain, admitted: Admitted) -> Result<Response
     let answered = match expected.kind {
         "TokenRequest" => token_request::answer(chain, &info, &user, review)?,
         "TokenReview" => token_review::answer(chain, review)?,
-        "SelfSubjectReview" => reviews::self_subject(&user, review),
+        "SelfSubjectReview" => reviews::self_subject(&user, &review),
         "SelfSubjectAccessReview" => reviews::self_access(chain, &user, review)?,
         "SubjectAccessReview" => reviews::access(chain, review)?,
         "LocalSubjectAccessReview" => reviews::local_access(chain, &info, review)?,
-        "SelfSubjectRulesReview" => reviews::self_rules(chain, &user, review)?,
+        "SelfSubjectRulesReview" => reviews::self_rules(chain, &user, &review)?,
         _ => return Err(Status::no_such_resource()),
     };
     let answer = Answer::with_code(201, answered.to_string()).with_warnings(warnings);
@@ -83,6 +90,21 @@ fn with_sections(mut object: Value, kind: &str) -> Value {
         object["spec"] = json!({});
     }
     object
+}
+
+/// What only the server sets, and the namespace of what is in none, counts for nothing when a client sends it.
+fn forget_system_fields(review: &mut Value, namespaced: bool) {
+    const FIELDS: [&str; 6] = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "managedFields",
+    ];
+    if let Some(metadata) = review["metadata"].as_object_mut() {
+        metadata.retain(|key, _| !FIELDS.contains(&key.as_str()) && (namespaced || key != "namespace"));
+    }
 }
 
 /// A text at a path; empty when it is not there.

@@ -3,20 +3,20 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use auth::{Attributes, Decision, UserInfo};
+use auth::{Attributes, UserInfo};
 use machinery::field::{Errors, FieldError, Path};
-use machinery::selector::FieldSelector;
 use machinery::status::Status;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{check_namespace, text, texts};
+use super::{check_namespace, selectors, text, texts};
 use crate::flow::{Chain, now_seconds};
 use crate::http::RequestInfo;
 
 const GROUP: &str = "authorization.k8s.io";
 
 /// SelfSubjectReview: who am I?
-pub(super) fn self_subject(user: &UserInfo, mut review: Value) -> Value {
+pub(super) fn self_subject(user: &UserInfo, asked: &Value) -> Value {
+    let mut review = fresh(asked);
     review["status"] = json!({"userInfo": user});
     if let Ok(now) = jiff::Timestamp::from_second(now_seconds()) {
         review["metadata"]["creationTimestamp"] = machinery::time::rfc3339(now).into();
@@ -24,30 +24,36 @@ pub(super) fn self_subject(user: &UserInfo, mut review: Value) -> Value {
     review
 }
 
+/// An answer that says nothing of what was posted but its kind.
+fn fresh(asked: &Value) -> Value {
+    json!({"kind": asked["kind"], "apiVersion": asked["apiVersion"], "metadata": {}})
+}
+
 /// SelfSubjectAccessReview: may I?
-pub(super) fn self_access(chain: &Chain, user: &UserInfo, mut review: Value) -> Result<Value, Status> {
-    let attributes =
-        attributes(&review["spec"], Cow::Borrowed(user), "SelfSubjectAccessReview", Errors::new())?;
-    let answer = status(&chain.policy.authorize(&attributes));
-    review["status"] = answer;
-    Ok(review)
+pub(super) fn self_access(chain: &Chain, user: &UserInfo, review: Value) -> Result<Value, Status> {
+    let mut errors = one_question(&review["spec"]);
+    errors.extend(selector_errors(&review["spec"]));
+    errors.extend(metadata(&review, "must be empty"));
+    refuse(errors)?;
+    Ok(answered(chain, Cow::Borrowed(user), review))
 }
 
 /// SubjectAccessReview: may someone?
-pub(super) fn access(chain: &Chain, mut review: Value) -> Result<Value, Status> {
-    let attributes = subject_attributes(&review["spec"], "SubjectAccessReview", Errors::new())?;
-    let answer = status(&chain.policy.authorize(&attributes));
-    review["status"] = answer;
-    Ok(review)
+pub(super) fn access(chain: &Chain, review: Value) -> Result<Value, Status> {
+    let mut errors = about_someone(&review["spec"]);
+    errors.extend(metadata(&review, "must be empty"));
+    refuse(errors)?;
+    let subject = subject(&review["spec"]);
+    Ok(answered(chain, Cow::Owned(subject), review))
 }
 
 /// LocalSubjectAccessReview: may someone, in this namespace?
 pub(super) fn local_access(chain: &Chain, info: &RequestInfo, mut review: Value) -> Result<Value, Status> {
     check_namespace(&review, info)?;
-    review["metadata"]["namespace"] = info.namespace.as_str().into();
     let spec = &review["spec"];
     let path = Path::new("spec");
-    let mut errors = Errors::new();
+    let mut errors = about_someone(spec);
+    errors.extend(metadata(&review, "must be empty except for namespace"));
     let asked = &spec["resourceAttributes"];
     if asked.is_object() && text(asked, "namespace") != info.namespace {
         errors.push(FieldError::invalid(
@@ -57,21 +63,17 @@ pub(super) fn local_access(chain: &Chain, info: &RequestInfo, mut review: Value)
         ));
     }
     if spec["nonResourceAttributes"].is_object() {
-        errors.push(FieldError::invalid(
-            &path.child("nonResourceAttributes"),
-            spec["nonResourceAttributes"].clone(),
-            "disallowed on this kind of request",
-        ));
+        errors.push(other_question(spec, "disallowed on this kind of request"));
     }
-    let attributes = subject_attributes(spec, "LocalSubjectAccessReview", errors)?;
-    let answer = status(&chain.policy.authorize(&attributes));
-    review["status"] = answer;
-    Ok(review)
+    refuse(errors)?;
+    let subject = subject(spec);
+    review["metadata"]["namespace"] = info.namespace.as_str().into();
+    Ok(answered(chain, Cow::Owned(subject), review))
 }
 
 /// SelfSubjectRulesReview: what may I, in a namespace?
-pub(super) fn self_rules(chain: &Chain, user: &UserInfo, mut review: Value) -> Result<Value, Status> {
-    let namespace = text(&review["spec"], "namespace");
+pub(super) fn self_rules(chain: &Chain, user: &UserInfo, asked: &Value) -> Result<Value, Status> {
+    let namespace = text(&asked["spec"], "namespace");
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
@@ -100,6 +102,8 @@ pub(super) fn self_rules(chain: &Chain, user: &UserInfo, mut review: Value) -> R
         status["incomplete"] = true.into();
         status["evaluationError"] = errors.join(", ").into();
     }
+    let mut review = fresh(asked);
+    review["spec"] = json!({});
     review["status"] = status;
     Ok(review)
 }
@@ -110,58 +114,106 @@ fn push(list: &mut Value, item: Value) {
     }
 }
 
-fn status(decision: &Decision) -> Value {
-    let mut status = Map::new();
-    status.insert("allowed".into(), decision.allowed().into());
+/// The review with what the policy says to it.
+fn answered(chain: &Chain, user: Cow<'_, UserInfo>, mut review: Value) -> Value {
+    let asked = attributes(&review["spec"], user);
+    let decision = chain.policy.authorize(&asked);
+    let mut status = json!({"allowed": decision.allowed()});
     if !decision.reason().is_empty() {
-        status.insert("reason".into(), decision.reason().into());
+        status["reason"] = decision.reason().into();
     }
-    status.into()
+    let ignored = selectors::ignored(&review["spec"]["resourceAttributes"]);
+    if !ignored.is_empty() {
+        status["evaluationError"] = ignored.join("; ").into();
+    }
+    review["status"] = status;
+    review
 }
 
-/// The question about the user that the spec names.
-fn subject_attributes<'a>(spec: &'a Value, kind: &str, mut errors: Errors) -> Result<Attributes<'a>, Status> {
+/// Upstream's errors here name no kind: the object has lost it by then.
+fn refuse(errors: Errors) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(GROUP, "", "", errors)) }
+}
+
+/// A review is not kept, so that it has no use for a name or labels.
+fn metadata(review: &Value, detail: &str) -> Option<FieldError> {
+    let given = review["metadata"].as_object()?;
+    let says = |(key, value): (&String, &Value)| key != "namespace" && !is_empty(value);
+    given
+        .iter()
+        .any(says)
+        .then(|| FieldError::invalid(&Path::new("metadata"), review["metadata"].clone(), detail))
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Bool(_) => false,
+    }
+}
+
+/// Either about a resource or about a path.
+fn one_question(spec: &Value) -> Errors {
+    match (spec["resourceAttributes"].is_object(), spec["nonResourceAttributes"].is_object()) {
+        (true, true) => {
+            vec![other_question(spec, "cannot be specified in combination with resourceAttributes")]
+        }
+        (false, false) => {
+            let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let path = Path::new("spec").child("resourceAttributes");
+            vec![FieldError::invalid(&path, Value::Null, detail)]
+        }
+        _ => Errors::new(),
+    }
+}
+
+/// An error about the question for a path, which is shown as Go names its fields.
+fn other_question(spec: &Value, detail: &str) -> FieldError {
+    let other = &spec["nonResourceAttributes"];
+    let shown = json!({"Path": text(other, "path"), "Verb": text(other, "verb")});
+    FieldError::invalid(&Path::new("spec").child("nonResourceAttributes"), shown, detail)
+}
+
+fn about_someone(spec: &Value) -> Errors {
+    let mut errors = one_question(spec);
+    if text(spec, "user").is_empty() && texts(spec, "groups").is_empty() {
+        let path = Path::new("spec").child("user");
+        errors.push(FieldError::invalid(&path, "", "at least one of user or group must be specified"));
+    }
+    errors.extend(selector_errors(spec));
+    errors
+}
+
+fn selector_errors(spec: &Value) -> Errors {
+    selectors::check(&spec["resourceAttributes"], &Path::new("spec").child("resourceAttributes"))
+}
+
+/// The user that the spec names.
+fn subject(spec: &Value) -> UserInfo {
     let extra = spec["extra"].as_object().into_iter().flatten();
     let extra: BTreeMap<String, Vec<String>> =
         extra.map(|(key, _)| (key.to_ascii_lowercase(), texts(&spec["extra"], key))).collect();
-    let user = UserInfo {
+    UserInfo {
         name: text(spec, "user").to_owned(),
         uid: text(spec, "uid").to_owned(),
         groups: texts(spec, "groups"),
         extra,
-    };
-    if user.name.is_empty() && user.groups.is_empty() {
-        let path = Path::new("spec").child("user");
-        errors.push(FieldError::invalid(&path, "", "at least one of user or group must be specified"));
     }
-    attributes(spec, Cow::Owned(user), kind, errors)
 }
 
-/// The question of a spec; `errors` are those found before.
-fn attributes<'a>(
-    spec: &'a Value,
-    user: Cow<'a, UserInfo>,
-    kind: &str,
-    mut errors: Errors,
-) -> Result<Attributes<'a>, Status> {
+/// The question of a spec.
+fn attributes<'a>(spec: &'a Value, user: Cow<'a, UserInfo>) -> Attributes<'a> {
     let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    let path = Path::new("spec");
-    if resource.is_object() && other.is_object() {
-        let detail = "cannot be specified in combination with resourceAttributes";
-        errors.push(FieldError::invalid(&path.child("nonResourceAttributes"), other.clone(), detail));
-    } else if !resource.is_object() && !other.is_object() {
-        let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-        errors.push(FieldError::invalid(&path.child("resourceAttributes"), Value::Null, detail));
-    }
-    if !errors.is_empty() {
-        return Err(Status::invalid(GROUP, kind, "", errors));
-    }
     if other.is_object() {
         let (verb, path) = (text(other, "verb"), text(other, "path"));
-        return Ok(Attributes { user, verb, path, ..Attributes::default() });
+        return Attributes { user, verb, path, ..Attributes::default() };
     }
     let own = |key: &str| text(resource, key);
-    Ok(Attributes {
+    Attributes {
         user,
         is_resource: true,
         verb: own("verb"),
@@ -172,23 +224,6 @@ fn attributes<'a>(
         name: own("name"),
         namespace: own("namespace"),
         path: "",
-        demanded_fields: demanded_fields(&resource["fieldSelector"]),
-    })
-}
-
-fn demanded_fields(selector: &Value) -> Vec<(String, String)> {
-    let raw = text(selector, "rawSelector");
-    if let (false, Ok(selector)) = (raw.is_empty(), FieldSelector::parse(raw)) {
-        let terms = selector.terms().iter().filter(|term| term.equal);
-        return terms.map(|term| (term.field.clone(), term.value.clone())).collect();
+        demanded_fields: selectors::demanded_fields(&resource["fieldSelector"]),
     }
-    let requirements = selector["requirements"].as_array().into_iter().flatten();
-    requirements
-        .filter_map(|requirement| match texts(requirement, "values").as_slice() {
-            [value] if text(requirement, "operator") == "In" => {
-                Some((text(requirement, "key").to_owned(), value.clone()))
-            }
-            _ => None,
-        })
-        .collect()
 }

@@ -7,7 +7,7 @@ use machinery::meta::split_api_version;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
-use super::{check_namespace, text, texts};
+use super::{check_namespace, node_tokens, text, texts};
 use crate::flow::{Chain, new_uuid, now_seconds};
 use crate::http::RequestInfo;
 use crate::registry::admission::ending;
@@ -34,6 +34,7 @@ pub(super) fn answer(
         .registry
         .object_value("", "serviceaccounts", &info.namespace, &info.name)
         .ok_or_else(|| Status::not_found("", "serviceaccounts", &info.name))?;
+    let uid = check_uid(&request, &account, info)?;
     let wished = wishes(chain, &request["spec"])?;
     let mut kubernetes = KubernetesClaims {
         namespace: info.namespace.clone(),
@@ -41,7 +42,7 @@ pub(super) fn answer(
         ..KubernetesClaims::default()
     };
     let bound = request["spec"]["boundObjectRef"].clone();
-    restrict_node(chain, info, user, &bound)?;
+    node_tokens::restrict(chain, info, user, &request["spec"])?;
     if bound.is_object() {
         bind(chain, info, &bound, &mut kubernetes)?;
     }
@@ -60,6 +61,7 @@ pub(super) fn answer(
 
     request["metadata"]["name"] = info.name.as_str().into();
     request["metadata"]["namespace"] = info.namespace.as_str().into();
+    request["metadata"]["uid"] = uid.into();
     request["metadata"]["creationTimestamp"] = rfc3339(now)?.into();
     request["spec"]["audiences"] = json!(wished.audiences);
     request["spec"]["expirationSeconds"] = seconds.into();
@@ -91,6 +93,19 @@ fn check_name(request: &Value, info: &RequestInfo) -> Result<(), Status> {
     let detail = "must match the service account name if specified";
     let errors: Errors = vec![FieldError::invalid(&path, name, detail)];
     Err(Status::invalid(GROUP, KIND, &info.name, errors))
+}
+
+/// The account's UID. A client that names one means this account and none that has its name since.
+fn check_uid(request: &Value, account: &Value, info: &RequestInfo) -> Result<String, Status> {
+    let (wanted, found) = (text(&request["metadata"], "uid"), text(&account["metadata"], "uid"));
+    if wanted.is_empty() || wanted == found {
+        return Ok(found.to_owned());
+    }
+    let why = format!(
+        "the UID in the token request ({wanted}) does not match the UID of the service account ({found})"
+    );
+    // Upstream names the kind here, not the resource.
+    Err(Status::conflict(GROUP, KIND, &info.name, why))
 }
 
 struct Wishes {
@@ -183,27 +198,4 @@ fn pod_node(chain: &Chain, pod: &Value) -> Option<Ref> {
     }
     let node = chain.registry.object_value("", "nodes", "", name);
     Some(node.as_ref().map_or_else(|| Ref { name: name.to_owned(), uid: String::new() }, reference))
-}
-
-/// A node gets tokens for its own pods only (upstream: the NodeRestriction admission plugin).
-fn restrict_node(chain: &Chain, info: &RequestInfo, user: &UserInfo, bound: &Value) -> Result<(), Status> {
-    let Some(node) = user.node_name() else { return Ok(()) };
-    let refuse = |why: &str| Err(Status::forbidden("", "serviceaccounts", &info.name, why));
-    if !bound.is_object() || text(bound, "kind") != "Pod" {
-        return refuse("node requested token not bound to a pod");
-    }
-    if text(bound, "uid").is_empty() {
-        return refuse("node requested token with a pod binding without a uid");
-    }
-    let name = text(bound, "name");
-    let Some(pod) = chain.registry.object_value("", "pods", &info.namespace, name) else {
-        return Err(Status::not_found("", "pods", name));
-    };
-    if text(&pod["metadata"], "uid") != text(bound, "uid") {
-        return refuse("the UID in the bound object reference does not match the UID in record");
-    }
-    if text(&pod["spec"], "nodeName") != node {
-        return refuse("node requested token bound to a pod scheduled on a different node");
-    }
-    Ok(())
 }

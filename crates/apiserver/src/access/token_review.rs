@@ -1,5 +1,6 @@
 //! TokenReview: whose token is this?
 
+use auth::TokenError;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
@@ -23,6 +24,8 @@ pub(super) fn answer(chain: &Chain, mut review: Value) -> Result<Value, Status> 
             "user": verified.user.authenticated(),
             "audiences": verified.audiences,
         }),
+        // Of a token that is not this server's, nobody says more than that nobody knows it.
+        Err(TokenError::Foreign) => json!({"user": {}, "error": "invalid bearer token"}),
         Err(error) => json!({"user": {}, "error": format!("[invalid bearer token, {error}]")}),
     };
     Ok(review)

@@ -13,6 +13,8 @@ mod priority;
 mod routes;
 
 #[cfg(test)]
+mod access_tests;
+#[cfg(test)]
 mod bad_body_tests;
 #[cfg(test)]
 mod bad_input_tests;

@@ -121,6 +121,14 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Asks whether something within a request is allowed.
+    ///
+    /// # Errors
+    /// The 403 that says what is not.
+    pub(crate) fn allow(&self, attributes: &auth::Attributes<'_>) -> Result<(), Status> {
+        self.authorizer.allow(attributes)
+    }
+
     /// Loads the caches of all built-in resources and creates what every cluster has. Writes nothing that is there already.
     ///
     /// # Errors
