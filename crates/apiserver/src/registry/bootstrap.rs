@@ -40,6 +40,8 @@ pub(super) async fn run(registry: &Registry) -> Result<(), StartError> {
     let classes = try_join_all(PRIORITY_CLASSES.map(|named| ensure(registry, class(named))));
     let flow_control = try_join_all(flow_control::initial().iter().map(|one| settle(registry, one)));
     tokio::try_join!(roles, classes, flow_control, addresses(registry))?;
+    let schemas = flow_control::initial().iter().filter(|one| meta::kind(&one.object) == "FlowSchema");
+    try_join_all(schemas.map(|one| tell_level(registry, &one.object))).await?;
     Ok(())
 }
 
@@ -63,7 +65,7 @@ async fn ensure(registry: &Registry, object: Value) -> Result<(), StartError> {
 /// Creates an object of flow control, or makes its specification what it should be, where that is the server's to say.
 async fn settle(registry: &Registry, initial: &flow_control::Initial) -> Result<(), StartError> {
     let spec = &initial.object["spec"];
-    change(registry, initial.object.clone(), |old| {
+    change(registry, initial.object.clone(), "", |old| {
         let ours = initial.mandatory || meta::annotation(old, flow_control::AUTOUPDATE) == Some("true");
         if !ours || old["spec"] == *spec {
             return None;
@@ -75,11 +77,32 @@ async fn settle(registry: &Registry, initial: &flow_control::Initial) -> Result<
     .await
 }
 
+/// Says of a flow schema that the level it names is there: kubectl shows that in a column.
+async fn tell_level(registry: &Registry, schema: &Value) -> Result<(), StartError> {
+    let level = schema["spec"]["priorityLevelConfiguration"]["name"].as_str().unwrap_or_default();
+    let condition = json!({
+        "type": "Dangling",
+        "status": "False",
+        "lastTransitionTime": machinery::time::rfc3339(Timestamp::now()),
+        "reason": "Found",
+        "message": format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?} and it exists"),
+    });
+    change(registry, schema.clone(), "status", |old| {
+        if old["status"]["conditions"].as_array().is_some_and(|conditions| !conditions.is_empty()) {
+            return None;
+        }
+        let mut new = old.clone();
+        new["status"] = json!({"conditions": [condition]});
+        Some(new)
+    })
+    .await
+}
+
 /// Creates a role or binding, or adds what it lacks, unless somebody took it out of care (upstream:
 /// `pkg/registry/rbac/reconciliation`).
 async fn reconcile(registry: &Registry, object: Value) -> Result<(), StartError> {
     let wanted = object.clone();
-    change(registry, object, move |old| {
+    change(registry, object, "", move |old| {
         if meta::annotation(old, AUTOUPDATE) == Some("false") {
             return None;
         }
@@ -117,9 +140,10 @@ fn add_missing(new: &mut Value, wanted: &Value, key: &str) {
 async fn change(
     registry: &Registry,
     object: Value,
+    subresource: &str,
     edit: impl Fn(&Value) -> Option<Value> + Send + Sync,
 ) -> Result<(), StartError> {
     let what = format!("{} {}", meta::kind(&object), meta::name(&object));
-    let changed = registry.settle(object, "", &edit).await;
+    let changed = registry.settle(object, subresource, &edit).await;
     changed.map_err(|status| StartError::Bootstrap { what, status })
 }

@@ -43,8 +43,8 @@ pub fn validate(handle: &ResourceHandle, object: &Value) -> Errors {
     errors
 }
 
-/// Checks labels, annotations, owners and finalizers, which also templates have.
-pub fn common(object: &Value, path: &Path) -> Errors {
+/// Checks labels, annotations, owners and finalizers.
+fn common(object: &Value, path: &Path) -> Errors {
     let mut errors = labels(meta::labels(object), &path.child("labels"));
     errors.extend(annotations(meta::annotations(object), &path.child("annotations")));
     errors.extend(owner_references(meta::owner_references(object), &path.child("ownerReferences")));

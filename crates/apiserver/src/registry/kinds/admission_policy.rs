@@ -13,6 +13,7 @@ use super::{check, match_rules};
 use crate::registry::strategy::Generic;
 
 const POLICY: &str = r#"
+spec = {}
 spec.failurePolicy = "Fail"
 spec.matchConstraints.matchPolicy = "Equivalent"
 spec.matchConstraints.namespaceSelector = {}
@@ -107,7 +108,7 @@ pub(super) fn reserved_warning(object: &Value) -> Vec<String> {
 fn policy(object: &Value, mutates: bool) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let mut errors: Errors =
-        check::one_of(spec, "failurePolicy", &["Fail", "Ignore"], &path).into_iter().collect();
+        check::known(spec, "failurePolicy", &["Fail", "Ignore"], &path).into_iter().collect();
     if has(spec, "paramKind") {
         errors.extend(param_kind(&spec["paramKind"], &path.child("paramKind")));
     }
@@ -232,8 +233,9 @@ fn param_kind(kind: &Value, path: &Path) -> Errors {
 }
 
 fn match_resources(resources: &Value, path: &Path) -> Errors {
+    let policies = ["Equivalent", "Exact"];
     let mut errors: Errors =
-        check::one_of(resources, "matchPolicy", &["Equivalent", "Exact"], path).into_iter().collect();
+        check::known(resources, "matchPolicy", &policies, path).into_iter().collect();
     for field in ["namespaceSelector", "objectSelector"] {
         if has(resources, field) {
             errors.extend(check::selector(&resources[field], &path.child(field)));
@@ -309,14 +311,18 @@ fn one_validation(validation: &Value, path: &Path) -> Errors {
         errors.push(FieldError::invalid(&at, message, "must not contain line breaks"));
     }
     let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
-    errors.extend(check::enumeration(validation, "reason", &reasons, path));
+    errors.extend(check::known(validation, "reason", &reasons, path));
     errors
 }
 
 fn one_annotation(annotation: &Value, policy: &str, path: &Path) -> Errors {
     let (key, at) = (text(annotation, "key"), path.child("key"));
     let full = format!("{policy}/{key}");
-    let mut errors = check::named(&at, &full, names::qualified_name(&full));
+    let mut errors = if policy.is_empty() {
+        vec![FieldError::invalid(&at, key, "requires metadata.name be non-empty")]
+    } else {
+        check::named(&at, &full, names::qualified_name(&full))
+    };
     let (expression, at) = (text(annotation, "valueExpression").trim(), path.child("valueExpression"));
     if expression.is_empty() {
         errors.push(FieldError::required(&at, "valueExpression is not specified"));

@@ -11,7 +11,7 @@ use super::cells::{age, or_none};
 use super::check;
 use super::match_rules::lonely_star;
 use super::plain::Plain;
-use super::value::{flag, has, int, list, put, strings, text};
+use super::value::{each, flag, has, int, list, put, strings, text};
 use crate::registry::strategy::Generic;
 
 const API_VERSION: &str = "flowcontrol.apiserver.k8s.io/v1";
@@ -39,7 +39,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     let base = Plain::new(generic);
     Some(match plural {
         "flowschemas" => Plain {
-            defaults: "spec.matchingPrecedence ?= 1000",
+            defaults: "spec = {}\nspec.matchingPrecedence ?= 1000",
             validate: schema,
             validate_status: |object, _| statuses(object),
             row: Some(schema_row),
@@ -226,7 +226,7 @@ fn schema(object: &Value) -> Errors {
     let method = &spec["distinguisherMethod"];
     if method.is_object() && !methods.contains(&text(method, "type")) {
         let at = path.child("distinguisherMethod").child("type");
-        errors.push(FieldError::not_supported(&at, method.clone(), &methods));
+        errors.push(FieldError::not_supported(&at, json!({"Type": text(method, "type")}), &methods));
     }
     let (name, at) = (
         text(&spec["priorityLevelConfiguration"], "name"),

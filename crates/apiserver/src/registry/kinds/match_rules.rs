@@ -36,7 +36,7 @@ pub(super) fn rule(rule: &Value, path: &Path) -> Errors {
         errors.push(FieldError::required(&path.child("apiVersions").index(i), ""));
     }
     errors.extend(resources(rule, &path.child("resources")));
-    errors.extend(check::enumeration(rule, "scope", &SCOPES, path));
+    errors.extend(check::known(rule, "scope", &SCOPES, path));
     errors
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::cells::age;
 use super::check;
 use super::plain::Plain;
-use super::value::{each, list, put, text};
+use super::value::{below, each, list, put, text};
 use crate::registry::strategy::Generic;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -18,7 +18,8 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     let base = Plain::new(generic);
     Some(match plural {
         "roles" | "clusterroles" => {
-            Plain { checks: "rules[].verbs required", validate: role, row: Some(role_row), ..base }
+            let checks = "rules[].verbs required";
+            Plain { complete: show_rules, checks, validate: role, row: Some(role_row), ..base }
         }
         "rolebindings" | "clusterrolebindings" => Plain {
             complete: binding_defaults,
@@ -87,7 +88,7 @@ fn role_row(object: &Value, _now: i64) -> Vec<Value> {
 
 /// Names the group of roles, users and groups, as upstream does.
 fn binding_defaults(object: &mut Value) {
-    if let Some(role) = object.get_mut("roleRef").filter(|role| text(role, "apiGroup").is_empty()) {
+    if let Some(role) = below(object, "roleRef").filter(|role| text(role, "apiGroup").is_empty()) {
         put(role, "apiGroup", GROUP);
     }
     for subject in each(object, "subjects") {

@@ -64,11 +64,11 @@ fn one(webhook: &Value, path: &Path) -> Errors {
     for (i, rule) in list(webhook, "rules").iter().enumerate() {
         errors.extend(match_rules::rule(rule, &path.child("rules").index(i)));
     }
-    errors.extend(check::enumeration(webhook, "failurePolicy", &["Fail", "Ignore"], path));
-    errors.extend(check::enumeration(webhook, "matchPolicy", &["Equivalent", "Exact"], path));
+    errors.extend(check::known(webhook, "failurePolicy", &["Fail", "Ignore"], path));
+    errors.extend(check::known(webhook, "matchPolicy", &["Equivalent", "Exact"], path));
     let effects = ["None", "NoneOnDryRun"];
     if has(webhook, "sideEffects") {
-        errors.extend(check::enumeration(webhook, "sideEffects", &effects, path));
+        errors.extend(check::known(webhook, "sideEffects", &effects, path));
     } else {
         let detail = "must specify one of None, NoneOnDryRun";
         errors.push(FieldError::required(&path.child("sideEffects"), detail));
@@ -80,7 +80,7 @@ fn one(webhook: &Value, path: &Path) -> Errors {
     for field in ["namespaceSelector", "objectSelector"] {
         errors.extend(check::selector(&webhook[field], &path.child(field)));
     }
-    errors.extend(check::enumeration(webhook, "reinvocationPolicy", &["IfNeeded", "Never"], path));
+    errors.extend(check::known(webhook, "reinvocationPolicy", &["IfNeeded", "Never"], path));
     errors.extend(client_config(&webhook["clientConfig"], &path.child("clientConfig")));
     errors.extend(match_rules::conditions(webhook, path));
     errors
@@ -112,7 +112,8 @@ fn client_config(config: &Value, path: &Path) -> Errors {
 
 fn url(url: &str, path: &Path) -> Errors {
     const FORM: &str = "; desired format: https://host[/path]";
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    // Without a scheme all of it is a path.
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let mut errors = Errors::new();
     if scheme != "https" {
         let detail = format!("'https' is the only allowed URL scheme{FORM}");
@@ -138,8 +139,12 @@ fn url(url: &str, path: &Path) -> Errors {
 }
 
 fn service(service: &Value, path: &Path) -> Errors {
-    let mut errors: Errors =
-        ["name", "namespace"].into_iter().filter_map(|field| check::required(service, field, path)).collect();
+    // Upstream mixes the two up: it is the missing namespace that it calls a missing name.
+    let fields = [("name", "namespace"), ("namespace", "name")].into_iter();
+    let mut errors: Errors = fields
+        .filter(|(_, missing)| text(service, missing).is_empty())
+        .map(|(called, _)| FieldError::required(&path.child(called), ""))
+        .collect();
     let port = int(service, "port").unwrap_or(443);
     for reason in names::port_number(port) {
         errors.push(FieldError::invalid(&path.child("port"), port, format!("port is not valid: {reason}")));

@@ -18,6 +18,7 @@ use super::{
     CONFIG_MAX, EFFECTS, PARAMETERS_MAX, REQUESTS_MAX, binding_conditions, distinct, every, full_attribute,
     opaque, pool, raw, selectors,
 };
+use crate::access::claim_status_refusals;
 use crate::registry::admission::AdmissionContext;
 
 const SUBREQUESTS_MAX: usize = 8;
@@ -33,13 +34,18 @@ static CONSUMER: LazyLock<Shape> =
 
 pub(super) fn claim(base: Plain) -> Plain {
     Plain {
+        defaults: "spec = {}\nspec.devices = {}",
         complete: |object| object.pointer_mut("/spec/devices").into_iter().for_each(defaults),
         // A specification that cannot change is not looked at again.
         checks: "spec immutable",
         validate_create: |object| devices(&object["spec"]["devices"], &Path::new("spec").child("devices")),
         admit: |context, claim, old| match (context.subresource, old) {
             ("", None) => admin_access(context, &claim["spec"]["devices"]),
-            ("status", Some(old)) => granted(context, &claim["status"], &old["status"]),
+            ("status", Some(old)) => {
+                let mut errors = granted(context, &claim["status"], &old["status"]);
+                errors.extend(claim_status_refusals(context, &claim["status"], &old["status"]));
+                errors
+            }
             _ => Errors::new(),
         },
         prepare_status: forget_deallocated,
@@ -51,6 +57,7 @@ pub(super) fn claim(base: Plain) -> Plain {
 
 pub(super) fn template(base: Plain) -> Plain {
     Plain {
+        defaults: "spec = {}\nspec.metadata = {}\nspec.spec = {}\nspec.spec.devices = {}",
         complete: |object| object.pointer_mut("/spec/spec/devices").into_iter().for_each(defaults),
         admit: |context, template, old| match old {
             None => admin_access(context, &template["spec"]["spec"]["devices"]),
@@ -59,7 +66,7 @@ pub(super) fn template(base: Plain) -> Plain {
         validate: |object| {
             let path = Path::new("spec");
             let template = &object["spec"];
-            let mut errors = crate::registry::metadata::common(template, &path.child("metadata"));
+            let mut errors = check::template_metadata(&template["metadata"], &path.child("metadata"));
             errors.extend(devices(&template["spec"]["devices"], &path.child("spec").child("devices")));
             errors
         },

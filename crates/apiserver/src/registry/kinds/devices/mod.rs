@@ -42,7 +42,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "resourceclaims" => claim::claim(base),
         "resourceclaimtemplates" => claim::template(base),
         "resourceslices" => slice::plain(base),
-        "deviceclasses" => Plain { validate: class, row: Some(name_row), ..base },
+        "deviceclasses" => Plain { defaults: "spec = {}", validate: class, row: Some(name_row), ..base },
         "devicetaintrules" => Plain {
             status_checks: "status.conditions items=8 conditions",
             complete: |object| object.pointer_mut("/spec/taint").into_iter().for_each(since_now),
@@ -230,11 +230,11 @@ fn binding_conditions(object: &Value, path: &Path) -> Errors {
     }
     if wanted.is_empty() && !failed.is_empty() {
         let detail = "bindingConditions are required to use bindingFailureConditions";
-        errors.push(FieldError::invalid(&at, json!(wanted), detail));
+        errors.push(FieldError::invalid(&at, Value::Null, detail));
     }
     if failed.is_empty() && !wanted.is_empty() {
         let detail = "bindingFailureConditions are required to use bindingConditions";
-        errors.push(FieldError::invalid(&failed_at, json!(failed), detail));
+        errors.push(FieldError::invalid(&failed_at, Value::Null, detail));
     }
     errors
 }

@@ -29,6 +29,7 @@ const DEVICE_PLACES: &str = "exactly one of `nodeName`, `nodeSelector`, or `allN
 
 pub(super) fn plain(base: Plain) -> Plain {
     Plain {
+        defaults: "spec = {}\nspec.pool = {}\nspec.pool.generation = 0",
         complete: |object| {
             if let Some(spec) = object.get_mut("spec") {
                 each(spec, "devices").for_each(date_taints);
@@ -195,9 +196,9 @@ fn device(device: &Value, before: Option<&Value>, placed: bool, path: &Path) -> 
         errors.push(FieldError::invalid(path, values, detail));
     }
     for (name, value) in attributes.into_iter().flatten() {
-        let at = path.child("attributes").key(name);
+        let at = path.child("attributes");
         errors.extend(attribute(name, &at));
-        errors.extend(attribute_value(value, &at));
+        errors.extend(attribute_value(value, &at.key(name)));
     }
     errors.extend(capacity_of(device, path));
     // Those that were there before are left as they are.
@@ -216,8 +217,8 @@ fn capacity_of(device: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
     let shared = flag(device, "allowMultipleAllocations");
     for (name, value) in map(device, "capacity").into_iter().flatten() {
+        errors.extend(attribute(name, &path.child("capacity")));
         let at = path.child("capacity").key(name);
-        errors.extend(attribute(name, &at));
         if shared {
             errors.extend(capacity::policy(value, &at));
         } else if has(value, "requestPolicy") {

@@ -265,17 +265,7 @@ fn claim_template(volume: &Value, _: Whose, path: &Path) -> Errors {
     if !template.is_object() {
         return vec![FieldError::required(&at, "")];
     }
-    let metadata = at.child("metadata");
-    let given = &template["metadata"];
-    let mut errors = check::annotations(map(given, "annotations"), &metadata.child("annotations"));
-    errors.extend(check::labels(map(given, "labels"), &metadata.child("labels")));
-    for (field, value) in map(template, "metadata").into_iter().flatten() {
-        let zero = check::is_zero(value) && field != "deletionGracePeriodSeconds";
-        if !matches!(field.as_str(), "annotations" | "labels") && !zero {
-            let shown = if field == "uid" { "uID" } else { field };
-            errors.push(FieldError::forbidden(&metadata.child(shown), "cannot be set"));
-        }
-    }
+    let mut errors = check::template_metadata(&template["metadata"], &at.child("metadata"));
     errors.extend(validate_claim_spec(&template["spec"], &at.child("spec")));
     errors
 }
