@@ -74,7 +74,7 @@ impl Checker {
                     self.stack.push((ty, field.name()));
                     self.value(value, field.ty, place)?;
                     self.stack.pop();
-                    if field.omits(value) {
+                    if field.omits(value) && !is_reset(&place) {
                         gone.push(key.clone());
                     } else if field.nothing_is_null() && is_nothing(value) {
                         *value = Value::Null;
@@ -202,6 +202,11 @@ impl Checker {
 /// `apiextensions.k8s.io`'s defaults and enumerations may hold null; everywhere else null means "not there".
 fn keeps_null(field: &Field) -> bool {
     field.proto_type() == Some("JSON")
+}
+
+/// An object's own `managedFields` tell something even when they are empty: that they are to be forgotten.
+fn is_reset(place: &Place<'_>) -> bool {
+    matches!(place, Place::Field(Place::Field(Place::Top, "metadata"), "managedFields"))
 }
 
 /// Go's name of a struct, with its package: `v1.PodSpec`.

@@ -38,7 +38,18 @@ fn read_noting(bytes: &[u8], depth: usize, unknown: &HashSet<String>) -> Result<
 pub(super) fn in_order(bytes: &[u8], unknown: &[String]) -> Vec<String> {
     // What was read once is read again; text that had to be repaired keeps the order of names.
     let wanted = unknown.iter().cloned().collect();
-    read_noting(bytes, DEPTH_MAX, &wanted).map_or_else(|_| unknown.to_vec(), |decoded| decoded.duplicates)
+    let Ok(decoded) = read_noting(bytes, DEPTH_MAX, &wanted) else { return unknown.to_vec() };
+    let mut told = decoded.duplicates;
+    told.retain(|complaint| !unknown.iter().any(|unknown| is_within(complaint, unknown)));
+    told
+}
+
+/// Whether a complaint is about the repetition of an unknown field, or of one in it: Go does not look there.
+fn is_within(complaint: &str, unknown: &str) -> bool {
+    let field = unknown.strip_prefix("unknown field").and_then(|field| field.strip_suffix('"'));
+    let rest = complaint.strip_prefix("duplicate field").zip(field);
+    let rest = rest.and_then(|(repeated, field)| repeated.strip_prefix(field));
+    rest.is_some_and(|rest| rest.starts_with(['"', '.', '[']))
 }
 
 /// Finds out what Go would say. Text that is not UTF-8 is no error to Go.

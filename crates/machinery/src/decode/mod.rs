@@ -119,7 +119,7 @@ pub fn object_within(bytes: &[u8], media: Media, limits: Limits) -> Result<Decod
 }
 
 /// The repeated and unknown fields of a JSON document in the order in which they stand there; `unknown` as [`check`] returns
-/// them, which is the order of their names.
+/// them, which is the order of their names. What is repeated in an unknown field is not told.
 pub fn in_order(bytes: &[u8], unknown: &[String]) -> Vec<String> {
     json::in_order(bytes, unknown)
 }
@@ -133,6 +133,16 @@ pub fn wrong_top_level(value: &Value) -> Option<String> {
     Some(format!(
         r#"json: cannot unmarshal {kind} into Go value of type struct {{ APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }}"#
     ))
+}
+
+/// What upstream says about an object whose version or kind is no text.
+pub fn unreadable_name(object: &Value) -> Option<String> {
+    let wrong = |field: &'static str| {
+        let value = object.get(field).filter(|value| !value.is_string() && !value.is_null())?;
+        let what = crate::patch::kind_of(value);
+        Some(format!("json: cannot unmarshal {what} into Go struct field .{field} of type string"))
+    };
+    ["apiVersion", "kind"].into_iter().find_map(wrong)
 }
 
 /// Where a value is, while it is being read: a list on the stack, printed only when there is something to report.

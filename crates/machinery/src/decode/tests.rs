@@ -59,6 +59,10 @@ fn repeated_fields_are_noted_and_the_last_counts() {
         "unknown field \"a\"",
     ];
     assert_eq!(in_order(text, &unknown), told);
+    let text = br#"{"z": 1, "z": 2, "a": {"b": 1, "b": 2}, "ab": [{"c": 1, "c": 2}]}"#;
+    let unknown = ["a", "z"].map(|field| format!("unknown field \"{field}\""));
+    let told = ["unknown field \"z\"", "unknown field \"a\"", "duplicate field \"ab[0].c\""];
+    assert_eq!(in_order(text, &unknown), told);
 }
 
 #[test]
@@ -139,9 +143,9 @@ fn yaml_is_read_as_kubernetes_reads_it() {
 #[test]
 fn yaml_errors_are_goyamls() {
     for (text, want) in [
-        ("a: [", "yaml: did not find expected node content"),
-        ("a: [b", "yaml: did not find expected ',' or ']'"),
-        ("a: {b: c", "yaml: did not find expected ',' or '}'"),
+        ("a: [", "yaml: line 1: did not find expected node content"),
+        ("a: [b", "yaml: line 1: did not find expected ',' or ']'"),
+        ("a: {b: c", "yaml: line 1: did not find expected ',' or '}'"),
         ("a: ]", "yaml: did not find expected node content"),
         ("a:\n  - [b}\n", "yaml: line 1: did not find expected ',' or ']'"),
         ("a: b: c", "yaml: mapping values are not allowed in this context"),

@@ -37,7 +37,7 @@ pub(super) fn message(error: &ScanError, text: &str) -> String {
         }
         kind => match grammar(kind, text) {
             // The grammar counts lines from zero, and does not correct that.
-            Some((words, at_end)) => (words, if at_end { lines(text) } else { line } - 1),
+            Some((words, at_end)) => (words, if at_end { end(text) } else { line } - 1),
             None => {
                 let (words, place) = scan(kind);
                 let line = match place {
@@ -56,6 +56,11 @@ pub(super) fn message(error: &ScanError, text: &str) -> String {
 /// Lines that were begun before the end, at least one.
 fn lines(text: &str) -> usize {
     1 + text.bytes().filter(|byte| *byte == b'\n').count()
+}
+
+/// The line of the end, which begins one of its own.
+fn end(text: &str) -> usize {
+    lines(text) + usize::from(!text.ends_with('\n'))
 }
 
 /// The line of the first token after a line; behind the last there is the end.
