@@ -155,6 +155,23 @@ pub fn go_print(value: &serde_json::Value) -> String {
     }
 }
 
+/// A value as Go's `%s` verb prints it, which is meant for text.
+pub fn go_text(value: &serde_json::Value) -> String {
+    use serde_json::Value;
+    match value {
+        Value::Null => "%!s(<nil>)".to_owned(),
+        Value::Bool(flag) => format!("%!s(bool={flag})"),
+        Value::Number(number) if number.is_f64() => format!("%!s(float64={number})"),
+        Value::Number(number) => format!("%!s(int64={number})"),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => format!("[{}]", list.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let entries: Vec<String> = map.iter().map(|(key, v)| format!("{key}:{}", go_text(v))).collect();
+            format!("map[{}]", entries.join(" "))
+        }
+    }
+}
+
 /// A number as Go's `strconv.FormatFloat(value, 'g', -1, 64)` writes it.
 pub fn go_float(value: f64) -> String {
     if value.is_nan() {

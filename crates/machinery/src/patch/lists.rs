@@ -18,9 +18,12 @@ pub(super) struct Identity<'a> {
 impl Identity<'_> {
     /// The value that items are compared by.
     pub fn of<'v>(&self, item: &'v Value) -> Result<&'v Value, PatchError> {
-        let Some(key) = self.key else { return Ok(item) };
-        let Some(map) = item.as_object() else { return Err(expected_map(item)) };
-        map.get(key).ok_or_else(|| no_merge_key(map, key))
+        match (self.key, item.as_object()) {
+            (Some(key), Some(map)) => map.get(key).ok_or_else(|| no_merge_key(map, key)),
+            (Some(_), None) => Err(expected_map(item)),
+            (None, Some(map)) => Err(no_merge_key(map, "")),
+            (None, None) => Ok(item),
+        }
     }
 
     fn position(&self, list: &[Value], id: &Value) -> Option<usize> {
@@ -61,14 +64,14 @@ fn go_type(value: &Value) -> &'static str {
     }
 }
 
-/// Whether the items are maps; refuses lists of lists and mixed ones.
+/// Whether the items are maps; refuses mixed ones, and lists of lists.
 pub(super) fn items_are_maps(lists: &[&[Value]]) -> Result<bool, PatchError> {
     let mut first: Option<&Value> = None;
     for item in lists.iter().copied().flatten() {
-        if item.is_array() {
-            return Err(PatchError::Unprocessable("lists of lists are not supported".to_owned()));
-        }
         match first {
+            None if item.is_array() => {
+                return Err(PatchError::Unprocessable("lists of lists are not supported".to_owned()));
+            }
             None => first = Some(item),
             Some(one) if go_type(one) == go_type(item) => {}
             Some(_) => {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::PatchError;
 use super::lists::{Identity, expected_list, expected_map, items_are_maps, no_merge_key, order};
 use crate::schema::{Field, FieldType, Schema, TypeId};
-use crate::text::go_print;
+use crate::text::{go_print, go_text};
 
 const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -72,7 +72,7 @@ fn bad_order() -> PatchError {
 
 fn bad_patch_type(directive: &Value, map: &Map<String, Value>) -> PatchError {
     let map = go_print(&Value::Object(map.clone()));
-    PatchError::Internal(format!("unknown patch type: {} in map: {map}", go_print(directive)))
+    PatchError::Internal(format!("unknown patch type: {} in map: {map}", go_text(directive)))
 }
 
 fn merge_map(

@@ -239,6 +239,12 @@ fn strategic_patches_refused_in_upstreams_words() {
             "unknown patch type: nonsense in map: map[$patch:nonsense]",
         ),
         (
+            json!({}),
+            json!({"$patch": {"a": 1, "b": [null, true, 1.5]}}),
+            500,
+            "unknown patch type: map[a:%!s(int64=1) b:[%!s(<nil>) %!s(bool=true) %!s(float64=1.5)]] in map: map[$patch:map[a:1 b:[<nil> true 1.5]]]",
+        ),
+        (
             json!({"containers": [{"name": "a"}]}),
             json!({"containers": [{"image": "x"}]}),
             500,
@@ -281,6 +287,25 @@ fn strategic_patches_refused_in_upstreams_words() {
             json!({"containers": ["a"]}),
             500,
             "list element types are not identical: [[map[name:a]] [a]]",
+        ),
+        (
+            json!({"containers": [{"name": "a"}]}),
+            json!({"containers": [[1]]}),
+            500,
+            "list element types are not identical: [[map[name:a]] [[1]]]",
+        ),
+        // A list that is replaced as a whole has no order to ask for.
+        (
+            json!({"tolerations": [{"key": "k"}]}),
+            json!({"tolerations": [{"key": "l"}], "$setElementOrder/tolerations": []}),
+            500,
+            "map: map[key:l] does not contain declared merge key: ",
+        ),
+        (
+            json!({"containers": []}),
+            json!({"containers": [[1]]}),
+            422,
+            "the server rejected our request due to an error in our request",
         ),
     ] {
         let status = on_pod(before, patch.clone()).expect_err(&patch.to_string()).to_status();
