@@ -19,7 +19,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
     Some(match plural {
         "roles" | "clusterroles" => {
             let checks = "rules[].verbs required";
-            Plain { complete: show_rules, checks, validate: role, row: Some(role_row), ..base }
+            Plain { checks, validate: role, row: Some(role_row), ..base }
         }
         "rolebindings" | "clusterrolebindings" => Plain {
             complete: binding_defaults,
