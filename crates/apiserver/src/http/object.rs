@@ -3,7 +3,6 @@
 use machinery::codec::protobuf::{self, Envelope};
 use machinery::decode::{self, DecodeError, Decoded, Media};
 use machinery::meta;
-use machinery::patch::kind_of;
 use machinery::schema::{Schema, TypeId};
 use machinery::status::Status;
 use serde_json::{Value, json};
@@ -59,13 +58,8 @@ fn check_names(object: &Value) -> Result<(), BodyError> {
     if let Some(why) = decode::wrong_top_level(object) {
         return Err(unparsed(why));
     }
-    for field in ["apiVersion", "kind"] {
-        let value = &object[field];
-        if !value.is_string() && !value.is_null() {
-            let what = kind_of(value);
-            let why = format!("json: cannot unmarshal {what} into Go struct field .{field} of type string");
-            return Err(unparsed(why));
-        }
+    if let Some(why) = decode::unreadable_name(object) {
+        return Err(unparsed(why));
     }
     let api_version = meta::api_version(object);
     if api_version.matches('/').count() > 1 {

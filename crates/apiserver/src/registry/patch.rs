@@ -51,8 +51,8 @@ impl Call<'_> {
             let mut produce = |old: &Value| {
                 let served = self.handle.serve(old.clone());
                 let patched = patch.apply(&served, &self.expected(), options.field_validation)?;
-                self.check_name(&patched.object)?;
                 seen = patched.warnings;
+                self.check_name(&patched.object)?;
                 let mut object = patched.object;
                 self.check_namespace(&mut object)?;
                 Ok(self.handle.unserve(object))
@@ -120,20 +120,22 @@ impl Patch {
             error => Status::bad_request(error.to_string()),
         })?;
         let mut patch = Self { kind, value: decoded.value, duplicates: decoded.duplicates, wrong: None };
-        patch.wrong = patch.look_over(strict).err().map(|why| match kind {
+        patch.wrong = patch.look_over(body, strict).err().map(|why| match kind {
             Kind::Json | Kind::Merge if strict => Status::bad_request(format!("error decoding patch: {why}")),
             _ => Status::bad_request(why),
         });
         Ok(patch)
     }
 
-    fn look_over(&mut self, strict: bool) -> Result<(), String> {
+    fn look_over(&mut self, body: &[u8], strict: bool) -> Result<(), String> {
         match (self.kind, &self.value) {
             (Kind::Json, Value::Null) => self.value = Value::Array(Vec::new()),
             (Kind::Strategic, Value::Null) => self.value = Value::Object(Map::new()),
             (Kind::Json, operations) if strict => {
                 let unknown = unknown_in_operations(operations)?;
-                self.duplicates.extend(unknown);
+                if !unknown.is_empty() {
+                    self.duplicates = decode::in_order(body, &unknown);
+                }
                 self.duplicates.iter_mut().for_each(|text| text.insert_str(0, "json patch "));
             }
             (Kind::Json, _) | (Kind::Merge, Value::Null) | (_, Value::Object(_)) => {}
@@ -158,6 +160,25 @@ impl Patch {
         if let Some(wrong) = &self.wrong {
             return Err(wrong.clone());
         }
+        let mut patched = self.patched(object, expected)?;
+        let unfit = |why: &str| self.unfit(object, expected, why);
+        let mut warnings = self.duplicates.clone();
+        warnings.extend(self.check_kind(&mut patched, *expected).map_err(|why| unfit(&why))?);
+        if let Some(id) = expected.type_id {
+            let dropped = decode::check(&mut patched, id).map_err(|error| unfit(&self.complaint(&error)))?;
+            warnings.extend(dropped);
+        }
+        match validation {
+            FieldValidation::Strict if !warnings.is_empty() => {
+                Err(unfit(&format!("strict decoding error: {}", warnings.join(", "))))
+            }
+            FieldValidation::Ignore => Ok(Body { object: patched, warnings: Vec::new() }),
+            _ => Ok(body::Body { object: patched, warnings }),
+        }
+    }
+
+    /// What the patch makes of an object, before anything is checked.
+    fn patched(&self, object: &Value, expected: &Expected<'_>) -> Result<Value, Status> {
         let patched = match self.kind {
             Kind::Json => patch::json(object, &self.value),
             Kind::Merge => patch::merge(object, &self.value),
@@ -166,58 +187,51 @@ impl Patch {
                 None => return Err(unsupported()),
             },
         };
-        let mut patched = patched.map_err(|error| error.to_status())?;
-        self.check_kind(&mut patched, *expected)?;
-        let mut warnings = self.duplicates.clone();
-        if let Some(id) = expected.type_id {
-            let dropped = decode::check(&mut patched, id)
-                .map_err(|error| self.unfit(&patched, &self.complaint(&error)))?;
-            warnings.extend(dropped);
-        }
-        match validation {
-            FieldValidation::Strict if !warnings.is_empty() => {
-                Err(self.unfit(&patched, &format!("strict decoding error: {}", warnings.join(", "))))
-            }
-            FieldValidation::Ignore => Ok(Body { object: patched, warnings: Vec::new() }),
-            _ => Ok(body::Body { object: patched, warnings }),
-        }
+        patched.map_err(|error| error.to_status())
     }
 
-    /// What the object is cannot be patched: a strategic merge does not even look at it.
-    fn check_kind(&self, patched: &mut Value, expected: Expected<'_>) -> Result<(), Status> {
-        if let Some(why) = decode::wrong_top_level(patched) {
-            return Err(self.unfit(patched, &format!("couldn't get version/kind; json parse error: {why}")));
+    /// What the object is cannot be patched: a strategic merge does not even look at it. Returns fields that there are not.
+    fn check_kind(&self, patched: &mut Value, expected: Expected<'_>) -> Result<Vec<String>, String> {
+        let builtin = self.kind != Kind::Strategic && expected.type_id.is_some();
+        let unreadable = if builtin { decode::unreadable_name(patched) } else { None };
+        if let Some(why) = decode::wrong_top_level(patched).or(unreadable) {
+            return Err(format!("couldn't get version/kind; json parse error: {why}"));
         }
-        let wanted = expected.api_version();
-        if self.kind != Kind::Strategic
-            && expected.type_id.is_some()
-            && let Some(why) = body::other_kind(patched, expected)
-        {
-            return Err(self.unfit(patched, &why));
+        if builtin && let Some(why) = body::other_kind(patched, expected) {
+            return Err(why);
         }
-        if let Some(map) = patched.as_object_mut() {
-            map.insert("apiVersion".into(), wanted.into());
-            map.insert("kind".into(), expected.kind.into());
-        }
-        Ok(())
+        let Some(map) = patched.as_object_mut() else { return Ok(Vec::new()) };
+        let versioned = map.get("apiVersion").and_then(Value::as_str).is_some_and(|have| !have.is_empty());
+        let unknown = if builtin && !versioned { without_version(map) } else { Vec::new() };
+        map.insert("apiVersion".into(), expected.api_version().into());
+        map.insert("kind".into(), expected.kind.into());
+        Ok(unknown)
     }
 
     /// What is wrong with a value: after a strategic merge upstream's own converter reads the object.
     fn complaint(&self, error: &decode::DecodeError) -> String {
         let message = error.to_string();
-        let converted = if self.kind == Kind::Strategic { converter_complaint(&message) } else { None };
-        converted.unwrap_or(message)
+        if self.kind == Kind::Strategic { converter_words(message) } else { message }
     }
 
     /// 422: what the patch makes of the object is no such object.
-    fn unfit(&self, patched: &Value, why: &str) -> Status {
+    fn unfit(&self, object: &Value, expected: &Expected<'_>, why: &str) -> Status {
         let shown = match self.kind {
             Kind::Strategic => go_print(&self.value),
-            _ => patched.to_string(),
+            _ => self.patched(object, expected).unwrap_or_default().to_string(),
         };
         let error = FieldError::invalid(&Path::new("patch"), shown, why);
         Status::invalid("", "", "", vec![error])
     }
+}
+
+/// Upstream reads an object without a version as one of its internal types, whose fields have other names.
+fn without_version(object: &mut Map<String, Value>) -> Vec<String> {
+    let is_field = |key: &&String| !matches!(key.as_str(), "apiVersion" | "kind");
+    let unknown = object.keys().filter(is_field).map(|key| format!("unknown field {}", go_quote(key)));
+    let unknown = unknown.collect();
+    object.clear();
+    unknown
 }
 
 /// The fields of a JSON patch's operations that there are not, or why it is none.
@@ -227,7 +241,7 @@ fn unknown_in_operations(patch: &Value) -> Result<Vec<String>, String> {
     let operations =
         patch.as_array().ok_or_else(|| mistyped(patch, "value of type []handlers.jsonPatchOp"))?;
     let mut unknown = Vec::new();
-    for (index, operation) in operations.iter().enumerate() {
+    for (index, operation) in operations.iter().enumerate().filter(|(_, operation)| !operation.is_null()) {
         let fields =
             operation.as_object().ok_or_else(|| mistyped(operation, "value of type handlers.jsonPatchOp"))?;
         for (key, value) in fields {
@@ -243,7 +257,15 @@ fn unknown_in_operations(patch: &Value) -> Result<Vec<String>, String> {
     Ok(unknown)
 }
 
-/// A complaint of Go's JSON decoder in the words of apimachinery's `FromUnstructured`; `None` where they are the same.
+/// A complaint of Go's JSON decoder in the words of apimachinery's `FromUnstructured`.
+pub(super) fn converter_words(message: String) -> String {
+    if message.starts_with("illegal base64") {
+        return format!("error decoding from json: {message}");
+    }
+    converter_complaint(&message).unwrap_or(message)
+}
+
+/// `None` where the words are the same.
 fn converter_complaint(message: &str) -> Option<String> {
     let (what, wanted) = message.strip_prefix("json: cannot unmarshal ")?.split_once(" into Go ")?;
     let wanted = wanted.rsplit_once("of type ")?.1;

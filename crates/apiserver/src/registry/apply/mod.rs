@@ -37,6 +37,7 @@ use super::call::Call;
 use super::create::Written;
 use super::handle::ResourceHandle;
 use super::options::{FieldValidation, MANAGER_MAX, WriteOptions};
+use super::patch::converter_words;
 use super::seam::Answer;
 use super::update::Change;
 
@@ -367,9 +368,10 @@ fn read_yaml(body: &[u8]) -> Result<Decoded, Status> {
 
 fn unfit(config: &Value, error: &decode::DecodeError) -> Status {
     Status::unknown(format!(
-        "failed to convert new object ({}) to proper version ({}): {error}",
+        "failed to convert new object ({}) to proper version: unable to convert unstructured object to {}: {}",
         subject(config),
-        meta::api_version(config)
+        gvk(meta::api_version(config), meta::kind(config)),
+        converter_words(error.to_string())
     ))
 }
 

@@ -77,13 +77,20 @@ struct Changes<'a> {
     writer: &'a Writer<'a>,
     old: &'a Value,
     new: &'a Value,
+    /// Whether the new state is as Go would hold it.
+    decoded: bool,
     /// By version; `None` for versions that are no more.
     found: HashMap<String, Option<(Comparison, Set)>>,
 }
 
 impl<'a> Changes<'a> {
     fn new(writer: &'a Writer<'a>, old: &'a Value, new: &'a Value) -> Self {
-        Self { writer, old, new, found: HashMap::new() }
+        Self { writer, old, new, decoded: true, found: HashMap::new() }
+    }
+
+    /// What an apply makes has nulls and empty values in it still.
+    fn undecoded(self) -> Self {
+        Self { decoded: false, ..self }
     }
 
     /// The comparison in this version, and all that differs.
@@ -102,7 +109,8 @@ impl<'a> Changes<'a> {
         let versions = self.writer.versions;
         let shape = versions.shape(api_version);
         let comparison = if api_version == self.writer.api_version {
-            Comparison::of(self.old, self.new, shape)
+            let compare = if self.decoded { Comparison::of } else { Comparison::of_undecoded };
+            compare(self.old, self.new, shape)
         } else {
             let (old, new) = (self.converted(self.old, api_version)?, self.converted(self.new, api_version)?);
             Comparison::of(&old, &new, shape)
@@ -222,7 +230,7 @@ impl Writer<'_> {
         entries: &mut Vec<Entry>,
         force: bool,
     ) -> Result<(), Conflicts> {
-        let mut changes = Changes::new(self, live, object);
+        let mut changes = Changes::new(self, live, object).undecoded();
         let mut conflicts = Conflicts::new();
         entries.retain_mut(|entry| {
             let Some((comparison, all)) = changes.in_version(&entry.api_version) else { return false };

@@ -146,10 +146,13 @@ impl Shape {
     }
 }
 
-/// The default of a key that an item leaves out: the protocol of a port.
+/// The default of a key that an item leaves out: the protocol of a port, or what Go writes when nothing is set.
 fn default_of(ty: &FieldType, key: &str) -> Option<Value> {
     match ty {
-        FieldType::Ref(id) => Schema::builtin().ty(*id).field(key)?.default(),
+        FieldType::Ref(id) => {
+            let field = Schema::builtin().ty(*id).field(key)?;
+            field.default().or_else(|| field.unset().cloned())
+        }
         _ => None,
     }
 }

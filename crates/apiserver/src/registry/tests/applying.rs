@@ -46,6 +46,25 @@ async fn configurations_are_applied() {
     assert_eq!(managers, ["y", "unknown"]);
 }
 
+/// A map that somebody else applied as an empty one is not gone when the last entry goes.
+#[tokio::test]
+async fn empty_maps_stay_owned() {
+    let h = Harness::start().await;
+    let apply = async |manager: &str, data: Value| {
+        let mut map = config_map("a", json!({}));
+        map["data"] = data;
+        h.patch("apply-patch+yaml", &format!("{MAPS}/a?fieldManager={manager}"), map).await.1
+    };
+    apply("x", json!({"k": "v"})).await;
+    apply("y", json!({})).await;
+    let left = apply("x", Value::Null).await;
+    assert_eq!(left.get("data"), None);
+    let owners = left["metadata"]["managedFields"].as_array().expect("a list");
+    let owners: Vec<Value> =
+        owners.iter().map(|entry| json!([entry["manager"], entry["fieldsV1"]])).collect();
+    assert_eq!(owners, [json!(["x", {"f:data": {}}]), json!(["y", {"f:data": {}}])]);
+}
+
 #[tokio::test]
 async fn applies_are_refused_in_upstreams_words() {
     let h = Harness::start().await;
@@ -89,6 +108,12 @@ async fn applies_are_refused_in_upstreams_words() {
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "foo": 1}),
             500,
             "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .foo: field not declared in schema",
+        ),
+        (
+            target.clone(),
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "binaryData": {"b": "!!"}}),
+            500,
+            "failed to convert new object (/a; /v1, Kind=ConfigMap) to proper version: unable to convert unstructured object to /v1, Kind=ConfigMap: error decoding from json: illegal base64 data at input byte 0",
         ),
         (
             target.clone(),

@@ -125,9 +125,15 @@ async fn clients_may_forget_or_bring_the_record() {
         refused["message"],
         "ConfigMap \"a\" is invalid: [metadata.managedFields[0].manager: Too long: may not be more than 128 bytes, metadata.managedFields[0].subresource: Too long: may not be more than 256 bytes]"
     );
-    let forget = json!({"metadata": {"managedFields": [{}]}});
-    let (code, forgotten) = h.patch("merge-patch+json", &target, forget).await;
-    assert_eq!((code, names(&forgotten)), (200, vec![]));
+    for (kind, nothing) in [("merge-patch+json", json!([{}])), ("strategic-merge-patch+json", json!([]))] {
+        let forget = json!({"metadata": {"managedFields": nothing}});
+        let (code, forgotten) = h.patch(kind, &format!("{target}?dryRun=All"), forget.clone()).await;
+        assert_eq!((code, names(&forgotten)), (200, vec![]), "{forget}");
+    }
+    let mut forgetful = config_map("a", json!({"k": "v"}));
+    forgetful["metadata"]["managedFields"] = json!([]);
+    let forgotten = h.must(200, "PUT", &target, forgetful).await;
+    assert_eq!(names(&forgotten), Vec::<String>::new());
     // Nothing is recorded until somebody applies.
     let (_, object) = h.patch("merge-patch+json", &target, json!({"data": {"l": "v"}})).await;
     assert_eq!(names(&object), Vec::<String>::new());

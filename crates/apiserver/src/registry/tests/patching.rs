@@ -76,6 +76,44 @@ const REFUSED: &[Case] = &[
         "strict decoding error: json patch unknown field \"[0].why\"",
     ),
     (
+        "json-patch+json",
+        "?fieldValidation=Strict",
+        r#"[{"op":"add","path":"/foo","value":{"a":1,"a":2},"more":1,"less":1}]"#,
+        422,
+        "strict decoding error: json patch duplicate field \"[0].value.a\", json patch unknown field \"[0].more\", json patch unknown field \"[0].less\", unknown field \"foo\"",
+    ),
+    ("json-patch+json", "", "[null]", 422, "the server rejected our request due to an error in our request"),
+    (
+        "json-patch+json",
+        "",
+        r#"[{"op":"replace","path":"/kind","value":1}]"#,
+        422,
+        "couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string",
+    ),
+    // Without a version it is read as an internal type, which has other fields.
+    (
+        "json-patch+json",
+        "",
+        r#"[{"op":"remove","path":"/apiVersion"}]"#,
+        400,
+        "the name of the object (a based on URL) was undeterminable: name must be provided",
+    ),
+    (
+        "merge-patch+json",
+        "?fieldValidation=Strict",
+        r#"{"apiVersion":null}"#,
+        422,
+        "strict decoding error: unknown field \"data\", unknown field \"metadata\"",
+    ),
+    // What is refused is shown as the patch made it.
+    (
+        "merge-patch+json",
+        "?fieldValidation=Strict",
+        r#"{"metadata":null,"dta":{"a":"b"}}"#,
+        422,
+        r#"patch: Invalid value: "{\"apiVersion\":\"v1\",\"data\":{\"k\":\"v\"},\"dta\":{\"a\":\"b\"},\"kind\":\"ConfigMap\"}": strict decoding error"#,
+    ),
+    (
         "merge-patch+json",
         "",
         "[]",
@@ -185,6 +223,13 @@ const REFUSED: &[Case] = &[
     ),
     ("strategic-merge-patch+json", "", r#"{"metadata":1}"#, 422, "cannot restore struct from: int64"),
     ("strategic-merge-patch+json", "", r#"{"immutable":"x"}"#, 422, "unrecognized type: bool"),
+    (
+        "strategic-merge-patch+json",
+        "",
+        r#"{"binaryData":{"l":"!!"}}"#,
+        422,
+        "error decoding from json: illegal base64 data at input byte 0",
+    ),
     (
         "strategic-merge-patch+json",
         "",

@@ -35,6 +35,12 @@ fn a_configuration_names_its_fields() {
             json!({"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:name": {}, "f:args": {},
                 "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}}}}}}),
         ),
+        // So has a key that Go always writes.
+        (
+            containers(json!([{"image": "i", "env": [{"value": "v"}]}])),
+            json!({"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"\"}": {".": {}, "f:image": {},
+                "f:env": {"k:{\"name\":\"\"}": {".": {}, "f:value": {}}}}}}}}),
+        ),
         // What is null or an empty map is named; an empty list of items is not.
         (
             deployment(
@@ -352,9 +358,9 @@ fn configurations_have_to_fit_the_schema() {
             Some(".spec.template.spec.containers: duplicate entries for key [name=\"c\"]"),
         ),
         (
-            containers(json!([{"image": "c"}])),
+            containers(json!([{"image": "c", "ports": [{}, {"protocol": "TCP"}]}])),
             Some(
-                ".spec.template.spec.containers: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have default values for any key fields)",
+                ".spec.template.spec.containers[name=\"\"].ports: duplicate entries for key [containerPort=0,protocol=\"TCP\"]",
             ),
         ),
         (
@@ -373,4 +379,11 @@ fn configurations_have_to_fit_the_schema() {
         let have = typed::complaint(&config, id(&DEPLOYMENT));
         assert_eq!(have.as_deref(), why, "{config}");
     }
+    let account = OneVersion("", "v1", "ServiceAccount");
+    assert_eq!(
+        typed::complaint(&json!({"secrets": [{}]}), id(&account)).as_deref(),
+        Some(
+            ".secrets: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have default values for any key fields)"
+        )
+    );
 }
