@@ -285,3 +285,15 @@ async fn answers_are_indented_and_compressed_for_those_who_ask() {
     assert_eq!(yaml.headers["content-type"], YAML);
     assert!(String::from_utf8_lossy(&yaml.body).contains("kind: Namespace"));
 }
+
+#[tokio::test]
+async fn user_agents_need_not_be_ascii() {
+    let server = server().await;
+    let admin = Client::admin(&server);
+    for (agent, manager) in [("m\u{e4}nner/1", "m\u{e4}nner"), ("\u{200b}a/b", "a"), ("/1", "unknown")] {
+        let map = json!({"metadata": {"generateName": "m-"}, "data": {"k": "v"}}).to_string();
+        let headers = [("content-type", JSON), ("user-agent", agent)];
+        let created: Value = admin.raw("POST", MAPS, &headers, map.into_bytes()).await.json();
+        assert_eq!(created["metadata"]["managedFields"][0]["manager"], manager, "{agent}");
+    }
+}

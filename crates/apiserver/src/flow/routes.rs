@@ -56,7 +56,10 @@ impl Chain {
             query,
             content_type: header(&parts.headers, CONTENT_TYPE).map(str::to_owned),
             accept,
-            user_agent: header(&parts.headers, USER_AGENT).map(str::to_owned),
+            user_agent: parts
+                .headers
+                .get(USER_AGENT)
+                .map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
         };
         Ok(respond(self.registry.handle(request, body).await?, wishes).await)
     }

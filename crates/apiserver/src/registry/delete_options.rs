@@ -166,7 +166,7 @@ fn check_kind(options: &Value) -> Result<(), Status> {
         return Err(Status::bad_request("decoded object cannot be converted to DeleteOptions"));
     }
     let version = match meta::api_version(options) {
-        "" => "v1",
+        "" => "meta.k8s.io/v1",
         version => version,
     };
     Err(Status::bad_request(format!(
@@ -181,6 +181,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn other_kinds_are_no_options() {
+        let why = |api_version: &str| {
+            check_kind(&json!({"kind": "Foo", "apiVersion": api_version})).map_err(|status| status.message)
+        };
+        for (said, meant) in [("", "meta.k8s.io/v1"), ("v1", "v1"), ("apps/v1", "apps/v1")] {
+            let refused = format!("no kind \"Foo\" is registered for version \"{meant}\" in scheme");
+            assert!(why(said).is_err_and(|why| why.starts_with(&refused)), "{said}");
+        }
+    }
 
     #[test]
     fn options_have_to_go_together() {

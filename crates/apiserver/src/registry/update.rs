@@ -369,7 +369,6 @@ fn carry_metadata(object: &mut Value, old: &Value) {
     if !deletion.is_null() {
         meta::set(object, "deletionTimestamp", deletion);
     }
-    meta::remove(object, "selfLink");
 }
 
 /// Takes back new times of `managedFields` when nothing else is new: that is no change (apiserver

@@ -29,6 +29,12 @@ async fn a_new_object_has_no_version_yet() {
     );
     assert_eq!(h.must(201, "POST", MAPS, map(7)).await["metadata"]["generation"], 7);
     assert_eq!(h.must(200, "PUT", &format!("{MAPS}/g"), map(9)).await["metadata"]["generation"], 7);
+    // Nobody says any more where an object is, and nobody minds when a client does.
+    let linked = |name: &str| json!({"metadata": {"name": name, "selfLink": "/x"}});
+    let created = h.must(201, "POST", MAPS, linked("l")).await;
+    assert_eq!(created["metadata"].get("selfLink"), None);
+    let changed = h.must(200, "PUT", &format!("{MAPS}/l"), linked("l")).await;
+    assert_eq!(changed["metadata"]["selfLink"], "/x");
     // What only the server says is not owned by who said it.
     let deleted = json!({"metadata": {"name": "c", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 5}});
     let created = h.must(201, "POST", MAPS, deleted).await;
@@ -134,6 +140,8 @@ async fn owners_of_dns_names_and_immutable_metadata() {
         let have = refused["message"].as_str().unwrap_or_default();
         assert!(have.contains(message), "{have}");
     }
+    let lease = json!({"metadata": {"name": "a", "finalizers": ["x"]}});
+    h.must(201, "POST", "/apis/coordination.k8s.io/v1/namespaces/default/leases", lease).await;
     let mut map = config_map("a", json!({}));
     map["metadata"]["finalizers"] = json!(["example.com/f"]);
     h.must(201, "POST", MAPS, map).await;
