@@ -181,31 +181,29 @@ fn set_order(
     Ok(())
 }
 
-/// The items of a patch have to stand in the order that they ask for.
+/// The items of a patch have to stand in the order that they ask for. Directives may stand anywhere but at the end.
 fn check_order(change: &[Value], asked: &[Value], identity: Identity<'_>) -> Result<(), PatchError> {
     if asked.is_empty() || change.is_empty() {
         return Ok(());
     }
-    let mut rest = asked.iter();
-    for item in change.iter().filter(|i| i.get(PATCH).is_none()) {
-        let id = identity.of(item)?;
-        let mut found = false;
-        for candidate in rest.by_ref() {
-            if identity.of(candidate)? == id {
-                found = true;
-                break;
-            }
-        }
-        if !found {
-            let (change, asked) = (Value::Array(change.to_vec()), Value::Array(asked.to_vec()));
-            return Err(PatchError::Internal(format!(
-                "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
-                go_print(&change),
-                go_print(&asked)
-            )));
+    let deletes = |item: &Value| item.get(PATCH).is_some_and(|directive| directive == "delete");
+    let mut items = change.iter().filter(|item| !deletes(item)).peekable();
+    for wanted in asked {
+        while items.next_if(|item| item.get(PATCH).is_some()).is_some() {}
+        let Some(item) = items.peek() else { return Ok(()) };
+        if identity.of(item)? == identity.of(wanted)? {
+            items.next();
         }
     }
-    Ok(())
+    if items.peek().is_none() {
+        return Ok(());
+    }
+    let (change, asked) = (Value::Array(change.to_vec()), Value::Array(asked.to_vec()));
+    Err(PatchError::Internal(format!(
+        "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+        go_print(&change),
+        go_print(&asked)
+    )))
 }
 
 fn delete_from_list(original: &mut Map<String, Value>, key: &str, change: &Value) -> Result<(), PatchError> {

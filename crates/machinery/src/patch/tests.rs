@@ -294,12 +294,18 @@ fn strategic_patches_refused_in_upstreams_words() {
             500,
             "list element types are not identical: [[map[name:a]] [[1]]]",
         ),
+        (
+            json!({"containers": [{"name": "a"}]}),
+            json!({"containers": [{"name": "b"}, {"$patch": "replace"}], "$setElementOrder/containers": [{"name": "b"}]}),
+            500,
+            "The order in patch list:\n[map[name:b] map[$patch:replace]]\n doesn't match $setElementOrder list:\n[map[name:b]]\n",
+        ),
         // A list that is replaced as a whole has no order to ask for.
         (
             json!({"tolerations": [{"key": "k"}]}),
-            json!({"tolerations": [{"key": "l"}], "$setElementOrder/tolerations": []}),
+            json!({"tolerations": [], "$setElementOrder/tolerations": []}),
             500,
-            "map: map[key:l] does not contain declared merge key: ",
+            "map: map[key:k] does not contain declared merge key: ",
         ),
         (
             json!({"containers": []}),

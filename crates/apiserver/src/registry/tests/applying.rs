@@ -62,7 +62,7 @@ async fn empty_maps_stay_owned() {
     let owners = left["metadata"]["managedFields"].as_array().expect("a list");
     let owners: Vec<Value> =
         owners.iter().map(|entry| json!([entry["manager"], entry["fieldsV1"]])).collect();
-    assert_eq!(owners, [json!(["x", {"f:data": {}}]), json!(["y", {"f:data": {}}])]);
+    assert_eq!(owners, [json!(["y", {"f:data": {}}]), json!(["x", {"f:data": {}}])]);
 }
 
 #[tokio::test]
