@@ -176,7 +176,11 @@ fn set_order(
         }
         (Some(before), Some(change)) => merge_list(before, change, field)?,
     };
-    let ordered = order(merged, asked, &before.unwrap_or_default(), identity)?;
+    let before = before.unwrap_or_default();
+    if identity.key.is_none() {
+        before.iter().try_for_each(|item| identity.of(item).map(drop))?;
+    }
+    let ordered = order(merged, asked, &before, identity)?;
     original.insert(key.to_owned(), Value::Array(ordered));
     Ok(())
 }
