@@ -2,7 +2,7 @@
 //! `cargo run -p knarr-machinery --example distil -- <folder with api/ and golden/>`.
 //!
 //! The formats are described in `src/schema.rs` and `src/resources.rs`. Facts that the sources do not have stand in
-//! `tables/columns.txt` (table columns of 1.37), `tables/inlined.txt` (protobuf numbers of inlined messages, defaults) and
+//! `tables/columns.txt` (table columns of 1.37), `tables/column_texts.txt` (what they say of themselves), `tables/inlined.txt` (protobuf numbers of inlined messages, defaults) and
 //! `tables/presence.txt` (which fields are pointers).
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +12,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 const COLUMNS: &str = include_str!("../tables/columns.txt");
+const COLUMN_TEXTS: &str = include_str!("../tables/column_texts.txt");
 const INLINED: &str = include_str!("../tables/inlined.txt");
 const PRESENCE: &str = include_str!("../tables/presence.txt");
 
@@ -447,7 +448,8 @@ fn write_columns(
 ) -> std::fmt::Result {
     if let Some(columns) = own_columns(group, version, plural) {
         for column in columns {
-            writeln!(out, "|\t{column}")?;
+            let title = column.split('\t').next().unwrap_or_default();
+            writeln!(out, "|\t{column}\t{}", column_text(group, plural, title))?;
         }
         return Ok(());
     }
@@ -456,19 +458,40 @@ fn write_columns(
     match recorded.max_by_key(|t| text(t, "version") == version) {
         Some(table) => {
             for column in items(table, "columns").filter_map(Value::as_object) {
-                write_column(out, column)?;
+                write_column(out, column, |title| column_text(group, plural, title))?;
             }
         }
-        None => out.push_str("|\tName\tstring\tname\t0\t-\n|\tAge\tstring\t-\t0\t-\n"),
+        None => {
+            let text = |title| column_text(group, plural, title);
+            writeln!(out, "|\tName\tstring\tname\t0\t{}", text("Name"))?;
+            writeln!(out, "|\tAge\tstring\t-\t0\t{}", text("Age"))?;
+        }
     }
     Ok(())
 }
 
-fn write_column(out: &mut String, column: &Map<String, Value>) -> std::fmt::Result {
+fn write_column(
+    out: &mut String,
+    column: &Map<String, Value>,
+    text: impl Fn(&str) -> &'static str,
+) -> std::fmt::Result {
     let part = |key: &str| column.get(key).and_then(Value::as_str).unwrap_or_default();
     let priority = column.get("priority").and_then(Value::as_u64).unwrap_or_default();
     let (name, ty, format) = (part("name"), part("type"), or_dash(part("format")));
-    writeln!(out, "|\t{name}\t{ty}\t{format}\t{priority}\t-")
+    writeln!(out, "|\t{name}\t{ty}\t{format}\t{priority}\t{}", text(name))
+}
+
+/// What a column says of itself, from `tables/column_texts.txt`; a dash for nothing.
+fn column_text(group: &str, plural: &str, title: &str) -> &'static str {
+    let heading = format!("= {} {plural}", or_dash(group));
+    let lines = COLUMN_TEXTS.lines().skip_while(|line| *line != heading).skip(1);
+    let mut texts = lines.take_while(|line| !line.is_empty()).filter_map(|line| line.split_once('\t'));
+    match (texts.find(|(have, _)| *have == title), title) {
+        (Some((_, text)), _) => text,
+        (None, "Name") => "@apimachinery.pkg.apis.meta.v1.ObjectMeta.name",
+        (None, "Age") => "@apimachinery.pkg.apis.meta.v1.ObjectMeta.creationTimestamp",
+        (None, _) => "-",
+    }
 }
 
 /// Columns from `tables/columns.txt`: a line `<group> <version or *> <plural>`, then one line a column.
@@ -487,7 +510,7 @@ fn own_columns(group: &str, version: &str, plural: &str) -> Option<Vec<String>> 
                 let ty = parts.next().filter(|t| !t.is_empty()).unwrap_or("string");
                 let priority = parts.next().unwrap_or("0");
                 let format = if title == "Name" && ty == "string" { "name" } else { "-" };
-                format!("{title}\t{ty}\t{format}\t{priority}\t-")
+                format!("{title}\t{ty}\t{format}\t{priority}")
             })
             .collect(),
     )

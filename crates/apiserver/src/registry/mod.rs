@@ -17,6 +17,7 @@ mod body;
 mod bootstrap;
 mod budget;
 mod call;
+mod column_texts;
 mod convert;
 mod create;
 mod delete;

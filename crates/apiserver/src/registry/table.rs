@@ -4,6 +4,7 @@ use machinery::meta;
 use serde_json::{Value, json};
 
 use super::answer::{Include, partial};
+use super::column_texts::{self, shown};
 use super::handle::{Column, ResourceHandle};
 
 /// Annotation of the bookmark after the state that a watch begins with.
@@ -106,29 +107,22 @@ impl Table {
 }
 
 /// Columns that every resource without its own has.
-const DEFAULT_COLUMNS: [(&str, &str, &str, &str); 2] = [
-    ("Name", "string", "name", "Name must be unique within a namespace."),
-    (
-        "Created At",
-        "date",
-        "",
-        "CreationTimestamp is a timestamp representing the server time when this object was created.",
-    ),
-];
+const DEFAULT_COLUMNS: [(&str, &str, &str, &str); 2] =
+    [("Name", "string", "name", column_texts::NAME), ("Created At", "date", "", column_texts::CREATED)];
 
 fn columns(columns: &[Column]) -> Value {
     if columns.is_empty() {
         return DEFAULT_COLUMNS
             .iter()
             .map(|(name, kind, format, description)| {
-                json!({"name": name, "type": kind, "format": format, "description": description, "priority": 0})
+                json!({"name": name, "type": kind, "format": format, "description": shown(description), "priority": 0})
             })
             .collect();
     }
     columns
         .iter()
         .map(|c| {
-            json!({"name": c.name, "type": c.ty, "format": c.format, "description": c.description, "priority": c.priority})
+            json!({"name": c.name, "type": c.ty, "format": c.format, "description": shown(&c.description), "priority": c.priority})
         })
         .collect()
 }
