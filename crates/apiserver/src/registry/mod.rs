@@ -14,6 +14,7 @@ mod answer;
 mod apply;
 mod binding;
 mod body;
+mod bookmark;
 mod bootstrap;
 mod budget;
 mod call;

@@ -10,22 +10,21 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use machinery::status::Status;
 use rand::Rng;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{CacheWatch, Change, EventKind, Expired, Item};
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
+use tokio::time::Sleep;
 
 use super::answer::{self, View, partial};
+use super::bookmark::{self, Timer};
 use super::call::Call;
 use super::handle::ResourceHandle;
 use super::meta::{Meta, Selection};
 use super::options::ListOptions;
 use super::seam::{Answer, AnswerBody};
-use super::table::{INITIAL_EVENTS_END, Table};
+use super::table::Table;
 use crate::BoxError;
 use crate::http::{Format, Transform};
 
-/// How often an idle watch is told how far it has come.
-const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// A watch that names no timeout ends after this long, and at most as much again (upstream's `--min-request-timeout`).
 const TIMEOUT_MIN: Duration = Duration::from_secs(1800);
 /// Longer timeouts than this, of which clocks know nothing, are as good as none.
@@ -73,7 +72,7 @@ impl Call<'_> {
         let asked = options.send_initial_events == Some(true);
         if !asked && let Some(after) = version.filter(|version| *version > 0) {
             let changes = cache.watch(&scope, after).await.map_err(expired)?;
-            return Ok(Begin { items: VecDeque::new(), end: None, changes });
+            return Ok(Begin { items: VecDeque::new(), end: None, revision: after, changes });
         }
         self.wait_for(version).await?;
         let listing = cache.list(&scope, None, None);
@@ -84,7 +83,7 @@ impl Call<'_> {
             VecDeque::new()
         };
         let end = (asked && options.bookmarks).then_some(listing.revision);
-        Ok(Begin { items, end, changes })
+        Ok(Begin { items, end, revision: listing.revision, changes })
     }
 }
 
@@ -94,6 +93,8 @@ struct Begin {
     items: VecDeque<Arc<Item<Meta>>>,
     /// A bookmark tells the end of the first items at this revision.
     end: Option<u64>,
+    /// Up to here everything was known when it began.
+    revision: u64,
     /// What follows.
     changes: CacheWatch<Meta>,
 }
@@ -102,7 +103,7 @@ struct Begin {
 struct Watcher {
     begin: Begin,
     encoder: Encoder,
-    bookmarks: Option<Interval>,
+    bookmarks: Option<Timer>,
     /// Kept across events, so that the clock is asked once a watch.
     deadline: Pin<Box<Sleep>>,
     over: bool,
@@ -114,12 +115,8 @@ impl Watcher {
             None | Some(0) => TIMEOUT_MIN.mul_f64(1.0 + rand::rng().random::<f64>()),
             Some(seconds) => Duration::from_secs(seconds.max(0).unsigned_abs()).min(TIMEOUT_MAX),
         };
-        let bookmarks = options.bookmarks.then(|| {
-            let mut interval = tokio::time::interval_at(Instant::now() + BOOKMARK_PERIOD, BOOKMARK_PERIOD);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
-        });
         let deadline = Box::pin(tokio::time::sleep(timeout));
+        let bookmarks = options.bookmarks.then(|| Timer::new(deadline.deadline(), begin.revision));
         Self { begin, encoder, bookmarks, deadline, over: false }
     }
 
@@ -164,8 +161,7 @@ impl Watcher {
             biased;
             () = self.deadline.as_mut() => {
                 self.over = true;
-                let revision = self.bookmarks.as_ref().and_then(|_| self.begin.changes.progress());
-                revision.map(|revision| self.encoder.bookmark(revision, false))
+                None
             }
             changes = self.begin.changes.next_batch(BATCH) => match changes {
                 Ok(changes) => Some(join(changes.iter().filter_map(|change| self.encoder.change(change)).collect())),
@@ -175,18 +171,18 @@ impl Watcher {
                     None
                 }
             },
-            () = tick(self.bookmarks.as_mut()) => {
-                self.begin.changes.progress().map(|revision| self.encoder.bookmark(revision, false))
+            () = due(self.bookmarks.as_mut()) => {
+                let news = |revision: &u64| self.bookmarks.as_ref().is_some_and(|timer| timer.tells(*revision));
+                let revision = self.begin.changes.progress().filter(news);
+                revision.map(|revision| self.encoder.bookmark(revision, false))
             }
         }
     }
 }
 
-async fn tick(interval: Option<&mut Interval>) {
-    match interval {
-        Some(interval) => {
-            interval.tick().await;
-        }
+async fn due(timer: Option<&mut Timer>) {
+    match timer {
+        Some(timer) => timer.due().await,
         None => std::future::pending().await,
     }
 }
@@ -317,23 +313,6 @@ impl Encoder {
 
     /// A bookmark: everything up to this revision has been sent. `initial`: so has the state at the beginning.
     fn bookmark(&self, revision: u64, initial: bool) -> Bytes {
-        let mut metadata = json!({ "resourceVersion": revision.to_string() });
-        if initial {
-            metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
-        }
-        let (kind, api_version) = match self.view.transform {
-            Transform::None | Transform::Table(_) => {
-                (self.handle.kind.clone(), self.handle.api_version.clone())
-            }
-            Transform::PartialObjectMetadata(version) | Transform::PartialObjectMetadataList(version) => {
-                ("PartialObjectMetadata".to_owned(), format!("meta.k8s.io/{version}"))
-            }
-        };
-        let object = json!({ "kind": kind, "apiVersion": api_version, "metadata": metadata });
-        let Transform::Table(version) = self.view.transform else { return event("BOOKMARK", &object) };
-        let mut table = self.table(version);
-        table.resource_version = revision.to_string();
-        table.push(&self.handle, &object);
-        event("BOOKMARK", &table.into_value())
+        event("BOOKMARK", &self.view_of(bookmark::object(&self.handle, revision, initial)))
     }
 }

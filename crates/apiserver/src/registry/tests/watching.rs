@@ -83,8 +83,7 @@ async fn initial_events_end_with_a_bookmark() {
     let old = "/api/v1/watch/namespaces/default/configmaps";
     let mut events = h.watch(&format!("{old}?allowWatchBookmarks=true&timeoutSeconds=1")).await;
     assert_eq!(events.brief().await, pair("ADDED", "a"));
-    let last = events.next().await.expect("a bookmark");
-    assert_eq!((&last["type"], last["object"]["metadata"].get("annotations")), (&json!("BOOKMARK"), None));
+    assert!(events.next().await.is_none());
     let query = query.trim_start_matches("watch=1&");
     let (code, refused) = h.send("GET", &format!("{old}?{query}"), Value::Null).await;
     assert_eq!(code, 422, "{refused}");
@@ -98,17 +97,57 @@ async fn initial_events_end_with_a_bookmark() {
 }
 
 #[tokio::test]
-async fn a_timeout_ends_the_watch_with_a_bookmark() {
+async fn a_bookmark_comes_shortly_before_the_end_of_a_watch() {
     let h = Harness::start().await;
-    let mut events = h.watch(&format!("{MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=true")).await;
+    let mut events = h.watch(&format!("{MAPS}?watch=1&timeoutSeconds=3&allowWatchBookmarks=true")).await;
     let end = events.next().await.expect("the end of the first events");
     assert_eq!(end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    // Somewhere else something happens, which the watcher is to know of.
+    h.must(201, "POST", "/api/v1/namespaces/kube-system/configmaps", config_map("a", json!({}))).await;
     let last = events.next().await.expect("a bookmark");
     assert_eq!((&last["type"], &last["object"]["metadata"].get("annotations")), (&json!("BOOKMARK"), &None));
     assert!(events.next().await.is_none());
+    // Nothing happened, or there was no time.
+    for seconds in [1, 3] {
+        let query = format!("watch=1&timeoutSeconds={seconds}&allowWatchBookmarks=true");
+        let mut events = h.watch(&format!("{MAPS}?{query}")).await;
+        assert_eq!(events.brief().await.0, "BOOKMARK");
+        assert!(events.next().await.is_none(), "{seconds}");
+    }
     // In the past, and beyond all clocks.
     assert!(h.watch(&format!("{MAPS}?watch=1&timeoutSeconds=-5")).await.next().await.is_none());
     h.watch(&format!("{MAPS}?watch=1&timeoutSeconds={}", i64::MAX)).await;
+}
+
+#[tokio::test]
+async fn bookmarks_are_objects_in_which_nothing_is_set() {
+    let h = Harness::start().await;
+    let nothing = json!({"metadata": {}, "spec": {"containers": null}});
+    for (path, want) in [
+        ("/api/v1/pods", json!({"spec": {"containers": null}, "status": {}})),
+        ("/api/v1/services", json!({"spec": {}, "status": {"loadBalancer": {}}})),
+        (
+            "/apis/apps/v1/deployments",
+            json!({
+                "spec": {"replicas": 0, "selector": null, "strategy": {}, "template": nothing}, "status": {},
+            }),
+        ),
+        (
+            "/apis/autoscaling/v1/horizontalpodautoscalers",
+            json!({
+                "spec": {"maxReplicas": 0, "scaleTargetRef": {"kind": "", "name": ""}},
+                "status": {"currentReplicas": 0, "desiredReplicas": 0},
+            }),
+        ),
+        ("/api/v1/configmaps", json!({})),
+    ] {
+        let mut events =
+            h.watch(&format!("{path}?watch=1&allowWatchBookmarks=1&labelSelector=none%3Dnone")).await;
+        let mut bookmark = events.next().await.expect("a bookmark");
+        let object = bookmark["object"].as_object_mut().expect("an object");
+        object.retain(|field, _| field == "spec" || field == "status");
+        assert_eq!(bookmark["object"], want, "{path}");
+    }
 }
 
 #[tokio::test]
