@@ -53,10 +53,7 @@ fn knows_namespace(handle: &ResourceHandle, own: &[&str]) -> bool {
 
 fn refusal(handle: &ResourceHandle, name: &str) -> String {
     match (handle.group.as_str(), handle.plural.as_str()) {
-        ("batch", "jobs") => format!("field label {} not supported for batchv1.Job", go_quote(name)),
-        ("apps", "replicasets") => {
-            format!("field label {} not supported for appsv1.ReplicaSet", go_quote(name))
-        }
+        ("batch", "jobs") => format!("field label {} not supported for Job", go_quote(name)),
         ("resource.k8s.io", "resourceslices") => {
             format!("field label not supported for {}, Kind={}: {name}", handle.api_version, handle.kind)
         }

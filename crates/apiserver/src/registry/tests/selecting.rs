@@ -73,13 +73,13 @@ const KINDS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "/apis/apps/v1/replicasets",
-        &["metadata.namespace", "status.replicas"],
-        "field label \"nothing\" not supported for appsv1.ReplicaSet",
+        &["metadata.namespace"],
+        "\"nothing\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
     ),
     (
         "/apis/batch/v1/jobs",
         &["metadata.namespace", "status.successful"],
-        "field label \"nothing\" not supported for batchv1.Job",
+        "field label \"nothing\" not supported for Job",
     ),
     (
         "/apis/certificates.k8s.io/v1/certificatesigningrequests",
