@@ -109,6 +109,11 @@ impl ResourceHandle {
         }
     }
 
+    /// Whether its objects are stored: nobody creates those that are only looked at.
+    pub fn is_kept(&self) -> bool {
+        self.answers("", "create")
+    }
+
     /// Whether the resource has this subresource.
     pub fn has_subresource(&self, name: &str) -> bool {
         self.subresources.iter().any(|(have, _)| have == name)

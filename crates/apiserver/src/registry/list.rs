@@ -19,8 +19,10 @@ use crate::http::Transform;
 use crate::registry::CachedObject;
 
 /// Objects of a list, and where it goes on.
+#[derive(Default)]
 pub(super) struct Page {
     pub entries: Vec<Entry>,
+    /// Zero for what is not stored.
     pub revision: u64,
     pub next: Option<Position>,
     pub remaining: Option<u64>,
@@ -36,7 +38,9 @@ impl Call<'_> {
     pub async fn list(&self) -> Result<Answer, Status> {
         let options = ListOptions::parse(&self.request.query, false)?;
         let selection = self.selection()?;
-        let page = self.page(&options, &selection).await?;
+        // What is looked at anew each time is in no version of the store.
+        let page =
+            if self.handle.is_kept() { self.page(&options, &selection).await? } else { Page::default() };
         self.answer_page(&page)
     }
 
@@ -226,7 +230,9 @@ impl Call<'_> {
 
     fn table(&self, version: &'static str, page: &Page) -> Result<Bytes, Status> {
         let mut table = Table::new(&self.handle, version, self.view.include);
-        table.resource_version = page.revision.to_string();
+        if page.revision > 0 {
+            table.resource_version = page.revision.to_string();
+        }
         table.continue_token = page.next.as_ref().map(Position::encode);
         table.remaining = page.remaining;
         for entry in &page.entries {
@@ -300,7 +306,10 @@ fn expired(position: Option<Position>) -> Status {
 }
 
 fn metadata(page: &Page) -> Value {
-    let mut metadata = json!({ "resourceVersion": page.revision.to_string() });
+    let mut metadata = json!({});
+    if page.revision > 0 {
+        metadata["resourceVersion"] = page.revision.to_string().into();
+    }
     if let Some(next) = &page.next {
         metadata["continue"] = next.encode().into();
     }

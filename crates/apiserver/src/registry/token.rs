@@ -61,9 +61,9 @@ fn read(text: &str) -> Result<Position, String> {
     if start.is_empty() {
         return Err(format!("encoded start key empty (version {VERSION})"));
     }
-    // Nothing may lead out of the scope that the key is appended to.
+    // Nothing may lead out of the scope that the key is appended to; its beginning is within.
     let below = start.strip_prefix('/').unwrap_or(start);
-    if below.is_empty() || below.split('/').any(|part| matches!(part, "" | "." | "..")) {
+    if !below.is_empty() && below.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(start.to_owned());
     }
     let after = below.trim_end_matches('\0').to_owned();
@@ -134,6 +134,13 @@ mod tests {
             token,
             URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":12,"start":"default/a\u0000"}"#)
         );
+    }
+
+    #[test]
+    fn a_token_may_lead_to_the_beginning() {
+        let token = URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"/"}"#);
+        let want = Position { revision: Some(1), after: String::new() };
+        assert_eq!(Position::decode(&token).ok(), Some(want));
     }
 
     #[test]
