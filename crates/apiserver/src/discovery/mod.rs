@@ -15,7 +15,9 @@ use sha2::{Digest, Sha256};
 
 use crate::ApiBody;
 use crate::flow::header;
-use crate::http::{Format, MEDIA_TYPES, MediaRange, Wishes, empty, full, gzip, json, parse_accept, router};
+use crate::http::{
+    FORMATS, Format, MEDIA_TYPES, MediaRange, Wishes, empty, full, gzip, json, parse_accept, router,
+};
 
 /// Answers discovery requests from a table of resources.
 pub struct Discovery {
@@ -61,7 +63,8 @@ impl Discovery {
     /// Answers a path at or below `/api` or `/apis`.
     ///
     /// # Errors
-    /// 404 for groups and versions that are not served, 405 for other methods than GET, 406 for other forms.
+    /// 404 for groups and versions that are not served, 405 for other methods than GET where they matter, 406 for other
+    /// forms.
     pub async fn answer(
         &self,
         method: &Method,
@@ -72,10 +75,13 @@ impl Discovery {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         let root = matches!(segments.as_slice(), ["api" | "apis"]);
         let mut document = self.plain(&segments).ok_or_else(Status::no_such_resource)?;
-        if method != Method::GET {
-            return Err(Status::method_not_allowed());
+        // Groups are told by upstream's aggregator, which has no router: it knows neither methods nor their media types.
+        if !matches!(segments.as_slice(), ["apis"] | ["apis", _]) {
+            if method != Method::GET {
+                return Err(Status::method_not_allowed());
+            }
+            router::check_accept(headers, &MEDIA_TYPES)?;
         }
-        router::check_accept(headers, &MEDIA_TYPES, false)?;
         let form = negotiate(header(headers, ACCEPT), root)?;
         let format = match form {
             Form::Aggregated(version) => {
@@ -87,11 +93,7 @@ impl Discovery {
             // The oldest documents name no version in JSON; without one, protobuf would have no message for them.
             document["apiVersion"] = "v1".into();
         }
-        let mut response = json(StatusCode::OK, &document, Wishes { format, ..wishes }).await;
-        if root {
-            response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-        }
-        Ok(response)
+        Ok(json(StatusCode::OK, &document, Wishes { format, ..wishes }).await)
     }
 
     fn plain(&self, segments: &[&str]) -> Option<Value> {
@@ -123,18 +125,19 @@ impl Discovery {
         let unchanged = header(headers, IF_NONE_MATCH)
             .is_some_and(|tags| tags.split(',').any(|tag| tag.trim().as_bytes() == document.etag.as_bytes()));
         let mut response = Response::new(empty());
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
         if unchanged {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else if let (true, Some(gzip)) = (wishes.gzip, &document.gzip) {
             *response.body_mut() = full(gzip.clone());
             response.headers_mut().insert(http::header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
         } else {
             *response.body_mut() = full(document.json.clone());
         }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, document.content_type.clone());
         headers.insert(ETAG, document.etag.clone());
-        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
         headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("public"));
         response
     }
@@ -163,17 +166,9 @@ fn negotiate(accept: Option<&str>, root: bool) -> Result<Form, Status> {
 }
 
 fn form(range: &MediaRange, root: bool) -> Option<Form> {
-    let format = if range.covers("application", "json") {
-        Format::Json
-    } else if range.covers("application", "yaml") {
-        Format::Yaml
-    } else if range.covers("application", "vnd.kubernetes.protobuf") {
-        Format::Protobuf
-    } else {
-        return None;
-    };
+    let format = FORMATS.into_iter().find(|format| format.suits(range))?;
     match (range.param("as"), range.param("g"), range.param("v")) {
-        (None, _, _) => Some(Form::Plain(format)),
+        (None, None, None) => Some(Form::Plain(format)),
         // The kinds of aggregated discovery have no protobuf form here.
         (Some(_), _, _) if format == Format::Protobuf => None,
         (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")) if root => {

@@ -25,6 +25,9 @@ fn clients_choose_the_form() {
             None,
         ),
         (Some("text/html"), true, None),
+        (Some("application/*"), true, Some(Form::Plain(Format::Json))),
+        (Some("application/yaml;stream=watch"), true, None),
+        (Some("application/json;v=v1;g=meta.k8s.io"), true, None),
     ];
     for (accept, root, expected) in cases {
         assert_eq!(negotiate(accept, root).ok(), expected, "{accept:?}");

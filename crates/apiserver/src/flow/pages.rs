@@ -114,7 +114,7 @@ impl Chain {
         if method != Method::GET {
             return Err(Status::method_not_allowed());
         }
-        router::check_accept(headers, &[produced], false)?;
+        router::check_accept(headers, &[produced])?;
         let signer = self.authenticator.signer();
         Ok(match route {
             Routed::Configuration => {

@@ -2,7 +2,6 @@
 
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Method, Response};
-use http_body::Body;
 use machinery::metrics::{Kind, Page};
 use machinery::resources::Resources;
 use machinery::status::Status;
@@ -39,7 +38,7 @@ impl Chain {
         let Admitted { info, query, user, request, .. } = admitted;
         let (parts, body) = request.into_parts();
         if self.is_known(&info) {
-            self.check_route(&parts, body.size_hint().exact(), &info)?;
+            self.check_route(&parts, &info)?;
         }
         let wanted = header(&parts.headers, ACCEPT);
         let accept =
@@ -71,20 +70,14 @@ impl Chain {
     }
 
     /// What upstream's router says before any handler has a look.
-    fn check_route(
-        &self,
-        parts: &http::request::Parts,
-        length: Option<u64>,
-        info: &RequestInfo,
-    ) -> Result<(), Status> {
-        // Routes are for methods, and none is for this one.
-        if parts.method == Method::HEAD {
+    fn check_route(&self, parts: &http::request::Parts, info: &RequestInfo) -> Result<(), Status> {
+        // Routes are for methods, and none is for these.
+        if parts.method == Method::HEAD || !self.registry.has_route(&parts.method, info) {
             return Err(Status::method_not_allowed());
         }
         let collection = matches!(info.verb.as_str(), "list" | "watch");
-        // Custom resources have no routes, and methods that there are not are refused further on.
-        let routed = has_protobuf(info) && !info.verb.is_empty();
-        if routed { router::check(parts, length, collection) } else { Ok(()) }
+        // Custom resources have no routes.
+        if has_protobuf(info) { router::check(parts, collection) } else { Ok(()) }
     }
 
     pub(super) fn metrics_page(&self) -> Response<ApiBody> {

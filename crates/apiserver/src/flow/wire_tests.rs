@@ -31,11 +31,17 @@ async fn methods_are_those_of_the_path() {
         ("POST", "/version", 405),
         ("POST", "/version/x", 404),
         ("POST", "/api", 405),
-        ("DELETE", "/apis/apps", 405),
+        ("DELETE", "/apis/apps/v1", 405),
+        ("PATCH", MAPS, 405),
+        ("DELETE", "/api/v1/configmaps", 405),
+        ("OPTIONS", "/api/v1/namespaces/default/bindings", 405),
+        ("OPTIONS", "/api/v1/watch/pods", 405),
         ("POST", "/openid/v1/jwks", 405),
         // Not routed: any method will do.
         ("POST", "/healthz", 200),
         ("PUT", "/", 200),
+        ("DELETE", "/apis/apps", 200),
+        ("HEAD", "/apis", 200),
         ("DELETE", "/nothing", 404),
     ] {
         let reply = admin.raw(method, path, &[], Vec::new()).await;

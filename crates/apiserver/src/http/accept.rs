@@ -16,10 +16,10 @@ pub struct MediaRange {
 }
 
 impl MediaRange {
-    /// A parameter's value.
+    /// A parameter's value; the last one of several.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
-        self.params.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
+        self.params.iter().rfind(|(k, _)| k == name).map(|(_, v)| v.as_str())
     }
 
     /// Whether this range covers the media type `kind/subtype`.
@@ -103,7 +103,7 @@ impl Format {
     }
 
     /// Whether a clause covers this format and asks of it only what there is.
-    fn suits(self, range: &MediaRange) -> bool {
+    pub(crate) fn suits(self, range: &MediaRange) -> bool {
         let subtype = self.content_type().trim_start_matches("application/");
         let stream = match range.param("stream") {
             None | Some("") => true,
@@ -184,7 +184,7 @@ impl Accept {
 }
 
 /// All formats, the preferred first.
-const FORMATS: [Format; 3] = [Format::Json, Format::Yaml, Format::Protobuf];
+pub(crate) const FORMATS: [Format; 3] = [Format::Json, Format::Yaml, Format::Protobuf];
 
 /// What objects are written in.
 pub(crate) const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", protobuf::MEDIA_TYPE];
@@ -222,7 +222,7 @@ mod tests {
         let protobuf = Accept { format: Format::Protobuf, ..json };
         let table = |version| Accept { transform: Transform::Table(version), ..json };
         let yaml = Accept { format: Format::Yaml, ..json };
-        let cases: [(Option<&str>, Option<Accept>); 27] = [
+        let cases: [(Option<&str>, Option<Accept>); 28] = [
             (None, Some(json)),
             (Some(""), Some(json)),
             (Some("*/*"), Some(json)),
@@ -244,6 +244,7 @@ mod tests {
                 Some(table("v1")),
             ),
             (Some("application/json;as=Other;v=v1;g=meta.k8s.io,application/json"), Some(json)),
+            (Some("application/json;as=Other;as=Table;v=v1;g=meta.k8s.io"), Some(table("v1"))),
             (Some("application/yaml;q=0.5,application/json;q=0.9"), Some(json)),
             (Some("application/json;q=x,application/yaml;q=0.1"), Some(yaml)),
             // The more special clause comes first whatever its quality, unless it stands before the other.

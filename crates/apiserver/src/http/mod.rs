@@ -12,8 +12,8 @@ pub(crate) mod router;
 mod warnings;
 mod watch_frames;
 
-pub(crate) use accept::MEDIA_TYPES;
 pub use accept::{Accept, Format, MediaRange, Transform, parse_accept};
+pub(crate) use accept::{FORMATS, MEDIA_TYPES};
 pub use body::{BODY_BYTES_MAX, empty, full, read_limited};
 pub(crate) use object::{BodyError, delete_options, read_object};
 pub use query::{Query, percent_decode, percent_encode};

@@ -19,41 +19,38 @@ const PATCH_TYPES: [&str; 4] = [
     "application/apply-patch+yaml",
 ];
 
-/// Checks the media types of a request to a built-in resource; `length` is that of its body, if known.
+/// Checks the media types of a request to a built-in resource.
 ///
 /// # Errors
 /// 406 and 415.
-pub(crate) fn check(request: &Parts, length: Option<u64>, collection: bool) -> Result<(), Status> {
-    let has_body = length.is_some_and(|length| length > 0);
+pub(crate) fn check(request: &Parts, collection: bool) -> Result<(), Status> {
     let patched =
         request.method != Method::PATCH || names_one(text(&request.headers, CONTENT_TYPE), &PATCH_TYPES);
-    if !patched && has_body {
+    if !patched {
         return Err(refusal(415, "UnsupportedMediaType", "415: Unsupported Media Type".to_owned()));
     }
-    let mut produced: Vec<&str> = if patched { MEDIA_TYPES.to_vec() } else { Vec::new() };
+    let mut produced: Vec<&str> = MEDIA_TYPES.to_vec();
     if collection {
         produced.extend(STREAM_TYPES);
     }
-    let changes = matches!(request.method, Method::POST | Method::PUT | Method::PATCH);
-    check_accept(&request.headers, &produced, changes && !has_body)
+    check_accept(&request.headers, &produced)
 }
 
-/// Checks that a client takes one of the types that a path is answered in; `bare` requests should have a body and have
-/// none.
+/// Checks that a client takes one of the types that a path is answered in.
 ///
 /// # Errors
-/// 406, for bare requests 415.
-pub(crate) fn check_accept(headers: &HeaderMap, produced: &[&str], bare: bool) -> Result<(), Status> {
+/// 406.
+pub(crate) fn check_accept(headers: &HeaderMap, produced: &[&str]) -> Result<(), Status> {
     let accept = text(headers, ACCEPT);
-    if !produced.is_empty() && (accept.is_empty() || names_one(accept, produced)) {
+    if accept.is_empty() || names_one(accept, produced) {
         return Ok(());
     }
-    let available = format!("Available representations: {}", produced.join(", "));
-    Err(if bare {
-        refusal(415, "UnsupportedMediaType", format!("415: Unsupported Media Type\n\n{available}"))
-    } else {
-        refusal(406, "NotAcceptable", format!("406: Not Acceptable\n\n{available}"))
-    })
+    let available = produced.join(", ");
+    Err(refusal(
+        406,
+        "NotAcceptable",
+        format!("406: Not Acceptable\n\nAvailable representations: {available}"),
+    ))
 }
 
 /// Whether a header names one of the types, or all there are.
@@ -80,10 +77,10 @@ mod tests {
 
     const OBJECTS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
-    fn refused(method: &str, header: (&str, &str), length: u64, collection: bool) -> Option<(u16, String)> {
+    fn refused(method: &str, header: (&str, &str), collection: bool) -> Option<(u16, String)> {
         let request = Request::builder().method(method).header(header.0, header.1);
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        check(&parts, Some(length), collection).err().map(|status| (status.code, status.message))
+        check(&parts, collection).err().map(|status| (status.code, status.message))
     }
 
     #[test]
@@ -100,24 +97,19 @@ mod tests {
             ("application/cbor", none(OBJECTS), none(&all)),
             ("Application/JSON", none(OBJECTS), none(&all)),
         ] {
-            assert_eq!(refused("GET", ("accept", accept), 0, false), one, "{accept}");
-            assert_eq!(refused("GET", ("accept", accept), 0, true), many, "{accept}");
+            assert_eq!(refused("GET", ("accept", accept), false), one, "{accept}");
+            assert_eq!(refused("GET", ("accept", accept), true), many, "{accept}");
         }
     }
 
     #[test]
     fn patches_are_of_known_types() {
         let merge = ("content-type", "application/merge-patch+json; charset=utf-8");
-        assert_eq!(refused("PATCH", merge, 2, false), None);
+        assert_eq!(refused("PATCH", merge, false), None);
         let plain = Some((415, "415: Unsupported Media Type".to_owned()));
         for other in ["text/plain", "application/json", "application/apply-patch+cbor", ""] {
-            assert_eq!(refused("PATCH", ("content-type", other), 2, false), plain, "{other}");
+            assert_eq!(refused("PATCH", ("content-type", other), false), plain, "{other}");
         }
-        let empty = |types: &str| {
-            Some((415, format!("415: Unsupported Media Type\n\nAvailable representations: {types}")))
-        };
-        assert_eq!(refused("PATCH", ("content-type", "text/plain"), 0, false), empty(""));
-        assert_eq!(refused("POST", ("accept", "text/html"), 0, false), empty(OBJECTS));
-        assert_eq!(refused("POST", ("accept", "text/html"), 2, false).map(|(code, _)| code), Some(406));
+        assert_eq!(refused("POST", ("accept", "text/html"), false).map(|(code, _)| code), Some(406));
     }
 }

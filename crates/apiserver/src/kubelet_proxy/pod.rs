@@ -1,6 +1,6 @@
 //! Logs and interactive sessions of pods, answered by the kubelet of the pod's node (upstream: `pkg/registry/core/pod`).
 
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use machinery::field::{Errors, FieldError, Path};
@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use super::{connect, forward, target};
 use crate::ApiBody;
-use crate::flow::{Admitted, Chain};
-use crate::http::{Query, RequestInfo, empty, percent_encode};
+use crate::flow::{Admitted, Chain, header};
+use crate::http::{Accept, MEDIA_TYPES, Query, RequestInfo, Transform, empty, percent_encode, router};
 
 /// So much of a kubelet's refusal is shown, bytes.
 const REFUSAL_BYTES_MAX: usize = 50_000;
+const TEXT: &str = "text/plain";
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 fn pod(chain: &Chain, info: &RequestInfo) -> Result<Value, Status> {
@@ -68,9 +69,20 @@ fn container(pod: &Value, asked: Option<&str>) -> Result<String, Status> {
     Err(Status::bad_request(message))
 }
 
+/// Logs are text, but a client has to take objects as well, and none that would be shown in another form.
+fn check_accept(headers: &HeaderMap) -> Result<(), Status> {
+    let types: Vec<&str> = [TEXT].into_iter().chain(MEDIA_TYPES).collect();
+    router::check_accept(headers, &types)?;
+    match Accept::negotiate(header(headers, ACCEPT))?.transform {
+        Transform::Table(_) => Err(Status::not_acceptable(&MEDIA_TYPES)),
+        _ => Ok(()),
+    }
+}
+
 /// `pods/log`
 pub(super) async fn log(chain: &Chain, admitted: Admitted) -> Result<Response<ApiBody>, Status> {
-    let Admitted { info, query, .. } = admitted;
+    let Admitted { info, query, request, .. } = admitted;
+    check_accept(request.headers())?;
     let parameters = log_parameters(&query, &info.name)?;
     let pod = pod(chain, &info)?;
     let container = container(&pod, query.get_set("container"))?;
@@ -93,7 +105,7 @@ pub(super) async fn log(chain: &Chain, admitted: Admitted) -> Result<Response<Ap
     }
     let (parts, body) = answered.into_parts();
     let mut response = Response::new(body.map_err(Into::into).boxed_unsync());
-    let plain = HeaderValue::from_static("text/plain");
+    let plain = HeaderValue::from_static(TEXT);
     response.headers_mut().insert(CONTENT_TYPE, parts.headers.get(CONTENT_TYPE).cloned().unwrap_or(plain));
     Ok(response)
 }

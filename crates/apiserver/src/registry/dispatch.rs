@@ -7,7 +7,9 @@ use machinery::status::Status;
 use super::Registry;
 use super::call::Call;
 use super::deprecations;
+use super::handle::ResourceHandle;
 use super::seam::{Answer, ApiRequest};
+use crate::http::RequestInfo;
 
 /// Answers one request.
 pub(super) async fn run(registry: &Registry, request: &ApiRequest, body: Bytes) -> Result<Answer, Status> {
@@ -26,7 +28,7 @@ pub(super) async fn run(registry: &Registry, request: &ApiRequest, body: Bytes) 
     if !info.subresource.is_empty() && !handle.has_subresource(&info.subresource) {
         return Err(Status::no_such_resource());
     }
-    if !handle.answers(&info.subresource, &info.verb) || !path_fits(request, handle.namespaced) {
+    if !has_route(&handle, info) {
         return Err(Status::method_not_allowed());
     }
     check_name(request)?;
@@ -66,13 +68,17 @@ fn check_name(request: &ApiRequest) -> Result<(), Status> {
     Err(Status::bad_request(format!("Name parameter invalid: {quoted}: {}", complaints.join(";"))))
 }
 
-/// Whether the verb fits a path with or without a name.
-fn path_fits(request: &ApiRequest, namespaced: bool) -> bool {
-    let info = &request.info;
+/// Whether the verb is answered at this path.
+pub(super) fn has_route(handle: &ResourceHandle, info: &RequestInfo) -> bool {
+    handle.answers(&info.subresource, &info.verb) && path_fits(info, handle.namespaced)
+}
+
+/// Whether the verb fits a path with or without a name. Nothing is made or deleted in all namespaces at once.
+fn path_fits(info: &RequestInfo, namespaced: bool) -> bool {
+    let placed = !namespaced || !info.namespace.is_empty();
     match info.verb.as_str() {
-        "create" if info.subresource.is_empty() => {
-            info.name.is_empty() && (!namespaced || !info.namespace.is_empty())
-        }
+        "create" if info.subresource.is_empty() => info.name.is_empty() && placed,
+        "deletecollection" => placed,
         "get" | "update" | "patch" | "delete" => !info.name.is_empty(),
         _ => true,
     }

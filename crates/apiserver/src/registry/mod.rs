@@ -54,6 +54,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Method;
 use machinery::resources::{Resource, Resources};
 use machinery::status::Status;
 use parking_lot::RwLock;
@@ -236,6 +237,20 @@ impl Registry {
     /// Whether any resource of a group is served.
     pub fn serves_group(&self, group: &str) -> bool {
         self.handles.read().values().flatten().any(|handle| handle.group == group)
+    }
+
+    /// Whether there is an answer to this method at the path; true also where there is no such path.
+    pub fn has_route(&self, method: &Method, info: &crate::http::RequestInfo) -> bool {
+        // Paths below `/watch/` are of watches, whatever the method.
+        if info.verb == "watch" && method != Method::GET {
+            return false;
+        }
+        match self.lookup(&info.group, &info.version, &info.resource) {
+            Some(handle) if info.subresource.is_empty() || handle.has_subresource(&info.subresource) => {
+                dispatch::has_route(&handle, info)
+            }
+            _ => (info.group.as_str(), info.resource.as_str()) != ("", "bindings") || info.verb == "create",
+        }
     }
 
     /// Answers one request.
