@@ -15,7 +15,8 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("kubelet", &["apiserver", "store"]),
     ("network", &["apiserver", "store"]),
     ("descriptions", &["machinery", "api", "client"]),
-    ("machinery", &["store", "auth", "apiserver", "api", "client"]),
+    ("cel", &["machinery", "store", "auth", "apiserver", "api", "client"]),
+    ("machinery", &["store", "auth", "cel", "apiserver", "api", "client"]),
 ];
 
 #[test]
