@@ -8,7 +8,8 @@ use machinery::names;
 use serde_json::Value;
 
 use super::check;
-use super::value::{list, strings, text};
+use super::expressions::{self, Scope, Wanted};
+use super::value::{has, list, strings, text};
 
 const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 const SCOPES: [&str; 3] = ["*", "Cluster", "Namespaced"];
@@ -104,8 +105,9 @@ pub(super) fn named_rule(named: &Value, path: &Path) -> Errors {
     errors
 }
 
-/// Expressions that all have to hold. They are only checked for being there.
+/// Expressions that all have to hold.
 pub(super) fn conditions(object: &Value, path: &Path) -> Errors {
+    let scope = Scope { params: has(object, "paramKind"), variables: None };
     let (conditions, path) = (list(object, "matchConditions"), path.child("matchConditions"));
     let mut errors = Errors::new();
     if conditions.len() > CONDITIONS_MAX {
@@ -114,8 +116,11 @@ pub(super) fn conditions(object: &Value, path: &Path) -> Errors {
     let mut seen = BTreeSet::new();
     for (i, condition) in conditions.iter().enumerate() {
         let (name, at) = (text(condition, "name"), path.index(i));
-        if text(condition, "expression").trim().is_empty() {
-            errors.push(FieldError::required(&at.child("expression"), ""));
+        let (expression, within) = (text(condition, "expression").trim(), at.child("expression"));
+        if expression.is_empty() {
+            errors.push(FieldError::required(&within, ""));
+        } else {
+            errors.extend(expressions::admission(expression, Wanted::Condition, scope, &within).err());
         }
         let at = at.child("name");
         if name.is_empty() {

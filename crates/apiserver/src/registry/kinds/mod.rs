@@ -13,6 +13,7 @@ mod coordination;
 pub mod core;
 mod devices;
 mod discovery;
+mod expressions;
 mod extensions;
 pub(super) mod flow_control;
 mod lifecycle;

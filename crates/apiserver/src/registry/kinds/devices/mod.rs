@@ -13,10 +13,10 @@ use machinery::{meta, names};
 use serde_json::{Value, json};
 
 use super::cells::age;
-use super::check;
 use super::plain::Plain;
 use super::shape::{Shape, csi_driver};
 use super::value::{each, fill, has, list, strings, text};
+use super::{check, expressions};
 use crate::registry::strategy::Generic;
 
 pub(super) use slice::is_semantic_version;
@@ -32,8 +32,7 @@ const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
 static TAINT_RULE: LazyLock<Shape> = LazyLock::new(|| {
     Shape::new("spec struct\nspec.deviceSelector.driver csi-driver\nspec.deviceSelector.device label")
 });
-static SELECTOR: LazyLock<Shape> =
-    LazyLock::new(|| Shape::new("cel required\ncel.expression required bytes=10240"));
+static SELECTOR: LazyLock<Shape> = LazyLock::new(|| Shape::new("cel required\ncel.expression bytes=10240"));
 
 /// The strategy of a resource of the group.
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
@@ -134,7 +133,14 @@ fn distinct<'a>(keys: impl Iterator<Item = &'a str>, path: &Path) -> Errors {
 }
 
 fn selectors(items: &[Value], path: &Path) -> Errors {
-    every(items, SELECTORS_MAX, path, |selector, at| SELECTOR.check_at(selector, at))
+    every(items, SELECTORS_MAX, path, |selector, at| {
+        let errors = SELECTOR.check_at(selector, at);
+        let expression = text(&selector["cel"], "expression");
+        if errors.is_empty() {
+            return expressions::device_selector(expression, &at.child("cel").child("expression"));
+        }
+        errors
+    })
 }
 
 /// Configuration that only a driver understands.

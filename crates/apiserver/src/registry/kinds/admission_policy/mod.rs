@@ -1,16 +1,21 @@
-//! Admission policies and their bindings. Their expressions are only checked for being there.
+//! Admission policies and their bindings.
+
+mod params;
+mod rows;
 
 use std::collections::BTreeSet;
 
 use machinery::field::{Errors, FieldError, Path};
 use machinery::{meta, names};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::cells::age;
+use super::expressions::{self, Scope, Wanted};
 use super::plain::Plain;
-use super::value::{has, list, map, strings, text};
+use super::value::{has, list, strings, text};
 use super::{check, match_rules};
 use crate::registry::strategy::Generic;
+use params::{param_kind, param_ref};
+use rows::{binding_row, policy_row};
 
 const POLICY: &str = r#"
 spec = {}
@@ -104,8 +109,11 @@ pub(super) fn reserved_warning(object: &Value) -> Vec<String> {
     is_reserved(object).then(|| format!("metadata.name: {RESERVED}")).into_iter().collect()
 }
 
-/// What policies of both kinds have in common. Those that mutate are asked about fewer operations.
-fn policy(object: &Value, mutates: bool) -> Errors {
+/// Variables of a policy that may be spoken of, with what they are.
+type Variables = Vec<(String, cel::Type)>;
+
+/// What policies of both kinds have in common, and their variables. Those that mutate are asked about fewer operations.
+fn policy(object: &Value, mutates: bool) -> (Errors, Variables) {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let mut errors: Errors =
         check::known(spec, "failurePolicy", &["Fail", "Ignore"], &path).into_iter().collect();
@@ -125,24 +133,29 @@ fn policy(object: &Value, mutates: bool) -> Errors {
         errors.push(FieldError::required(&at, ""));
     }
     errors.extend(match_rules::conditions(spec, &path));
+    let mut variables = Variables::new();
     for (i, variable) in list(spec, "variables").iter().enumerate() {
-        errors.extend(one_variable(variable, &path.child("variables").index(i)));
+        let scope = Scope::of(spec, &variables);
+        let (wrong, of) = one_variable(variable, scope, &path.child("variables").index(i));
+        errors.extend(wrong);
+        variables.extend(of.map(|of| (text(variable, "name").to_owned(), of)));
     }
-    errors
+    (errors, variables)
 }
 
 fn validating(object: &Value) -> Errors {
     const NEITHER: &str = "validations or auditAnnotations must contain at least one item";
     let (spec, path) = (&object["spec"], Path::new("spec"));
     let (validations, annotations) = (list(spec, "validations"), list(spec, "auditAnnotations"));
-    let mut errors = policy(object, false);
+    let (mut errors, variables) = policy(object, false);
+    let scope = Scope::of(spec, &variables);
     if validations.is_empty() && annotations.is_empty() {
         errors.push(FieldError::required(&path.child("validations"), NEITHER));
         errors.push(FieldError::required(&path.child("auditAnnotations"), NEITHER));
         return errors;
     }
     for (i, validation) in validations.iter().enumerate() {
-        errors.extend(one_validation(validation, &path.child("validations").index(i)));
+        errors.extend(one_validation(validation, scope, &path.child("validations").index(i)));
     }
     let at = path.child("auditAnnotations");
     if annotations.len() > ANNOTATIONS_MAX {
@@ -152,7 +165,7 @@ fn validating(object: &Value) -> Errors {
     let mut seen = BTreeSet::new();
     for (i, annotation) in annotations.iter().enumerate() {
         let (key, at) = (text(annotation, "key"), at.index(i));
-        errors.extend(one_annotation(annotation, meta::name(object), &at));
+        errors.extend(one_annotation(annotation, meta::name(object), scope, &at));
         if !seen.insert(key) {
             errors.push(FieldError::duplicate(&at.child("key"), key));
         }
@@ -162,19 +175,20 @@ fn validating(object: &Value) -> Errors {
 
 fn mutating(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
-    let mut errors = policy(object, true);
+    let (mut errors, variables) = policy(object, true);
+    let scope = Scope::of(spec, &variables);
     let (mutations, at) = (list(spec, "mutations"), path.child("mutations"));
     if mutations.is_empty() {
         errors.push(FieldError::required(&at, "mutations must contain at least one item"));
     }
     for (i, mutation) in mutations.iter().enumerate() {
-        errors.extend(one_mutation(mutation, &at.index(i)));
+        errors.extend(one_mutation(mutation, scope, &at.index(i)));
     }
     errors.extend(check::one_of(spec, "reinvocationPolicy", &["IfNeeded", "Never"], &path));
     errors
 }
 
-fn one_mutation(mutation: &Value, path: &Path) -> Errors {
+fn one_mutation(mutation: &Value, scope: Scope, path: &Path) -> Errors {
     const KINDS: [(&str, &str); 2] =
         [("ApplyConfiguration", "applyConfiguration"), ("JSONPatch", "jsonPatch")];
     let kind = text(mutation, "patchType");
@@ -188,8 +202,9 @@ fn one_mutation(mutation: &Value, path: &Path) -> Errors {
     if !has(mutation, field) {
         let detail = format!("must be specified when patchType is {kind}");
         errors.push(FieldError::required(&at, detail));
-    } else if text(&mutation[field], "expression").trim().is_empty() {
-        errors.push(FieldError::required(&at.child("expression"), ""));
+    } else {
+        let wanted = if kind == "JSONPatch" { Wanted::Patch } else { Wanted::Configuration };
+        errors.extend(one_patch(&mutation[field], wanted, scope, &at.child("expression")));
     }
     for (_, field) in KINDS.into_iter().filter(|(other, field)| *other != kind && has(mutation, field)) {
         let detail = format!("must not be specified when patchType is {kind}");
@@ -198,38 +213,11 @@ fn one_mutation(mutation: &Value, path: &Path) -> Errors {
     errors
 }
 
-fn param_kind(kind: &Value, path: &Path) -> Errors {
-    let (version, at) = (text(kind, "apiVersion"), path.child("apiVersion"));
-    let refuse = |at: &Path, value: &str, detail: String| FieldError::invalid(at, value, detail);
-    let mut errors = Errors::new();
-    let parts: Vec<&str> = version.split('/').collect();
-    match parts.as_slice() {
-        _ if version.is_empty() => errors.push(FieldError::required(&at, "")),
-        [_] | [_, _] => {
-            let (group, name) = version.split_once('/').unwrap_or(("", version));
-            let reasons = if group.is_empty() { Vec::new() } else { names::dns1123_subdomain(group) };
-            if !reasons.is_empty() {
-                errors.push(refuse(&at, group, reasons.join(",")));
-            }
-            if name.is_empty() {
-                errors.push(refuse(&at, version, "version must be specified".to_owned()));
-            } else if let reasons = names::dns1035_label(name)
-                && !reasons.is_empty()
-            {
-                errors.push(refuse(&at, name, reasons.join(",")));
-            }
-        }
-        _ => errors.push(refuse(&at, version, format!("unexpected GroupVersion string: {version}"))),
+fn one_patch(patch: &Value, wanted: Wanted, scope: Scope, path: &Path) -> Option<FieldError> {
+    match text(patch, "expression").trim() {
+        "" => Some(FieldError::required(path, "")),
+        expression => expressions::admission(expression, wanted, scope, path).err(),
     }
-    let (name, at) = (text(kind, "kind"), path.child("kind"));
-    let reasons = names::dns1035_label(&name.to_lowercase());
-    if name.is_empty() {
-        errors.push(FieldError::required(&at, ""));
-    } else if !reasons.is_empty() {
-        let detail = format!("may have mixed case, but should otherwise match: {}", reasons.join(","));
-        errors.push(refuse(&at, name, detail));
-    }
-    errors
 }
 
 fn match_resources(resources: &Value, path: &Path) -> Errors {
@@ -251,7 +239,8 @@ fn match_resources(resources: &Value, path: &Path) -> Errors {
     errors
 }
 
-fn one_variable(variable: &Value, path: &Path) -> Errors {
+/// What is wrong with a variable, and what it is when that can be told; one that does not compile may be anything.
+fn one_variable(variable: &Value, scope: Scope, path: &Path) -> (Errors, Option<cel::Type>) {
     let (name, at) = (text(variable, "name"), path.child("name"));
     let mut errors = Errors::new();
     if name.trim().is_empty() {
@@ -259,10 +248,16 @@ fn one_variable(variable: &Value, path: &Path) -> Errors {
     } else if !is_identifier(name) {
         errors.push(FieldError::invalid(&at, name, "must be a valid CEL identifier"));
     }
-    if text(variable, "expression").trim().is_empty() {
-        errors.push(FieldError::required(&path.child("expression"), "expression is not specified"));
+    let (expression, at) = (text(variable, "expression"), path.child("expression"));
+    if expression.trim().is_empty() {
+        errors.push(FieldError::required(&at, "expression is not specified"));
+        return (errors, None);
     }
-    errors
+    let of = expressions::admission(expression, Wanted::Variable, scope, &at).unwrap_or_else(|error| {
+        errors.push(error);
+        cel::Type::Dyn
+    });
+    (errors, Some(of))
 }
 
 fn is_identifier(name: &str) -> bool {
@@ -294,15 +289,19 @@ fn is_identifier(name: &str) -> bool {
         && !RESERVED.contains(&name)
 }
 
-fn one_validation(validation: &Value, path: &Path) -> Errors {
+fn one_validation(validation: &Value, scope: Scope, path: &Path) -> Errors {
     let mut errors = Errors::new();
-    if text(validation, "expression").trim().is_empty() {
-        errors.push(FieldError::required(&path.child("expression"), "expression is not specified"));
+    let (expression, at) = (text(validation, "expression"), path.child("expression"));
+    if expression.trim().is_empty() {
+        errors.push(FieldError::required(&at, "expression is not specified"));
+    } else {
+        errors.extend(expressions::admission(expression, Wanted::Condition, scope, &at).err());
     }
-    let expression = text(validation, "messageExpression");
+    let (expression, at) = (text(validation, "messageExpression"), path.child("messageExpression"));
     if !expression.is_empty() && expression.trim().is_empty() {
-        let detail = "must be non-empty if specified";
-        errors.push(FieldError::invalid(&path.child("messageExpression"), expression, detail));
+        errors.push(FieldError::invalid(&at, expression, "must be non-empty if specified"));
+    } else if !expression.is_empty() {
+        errors.extend(expressions::admission(expression, Wanted::Message, scope, &at).err());
     }
     let (message, at) = (text(validation, "message"), path.child("message"));
     if !message.is_empty() && message.trim().is_empty() {
@@ -315,7 +314,7 @@ fn one_validation(validation: &Value, path: &Path) -> Errors {
     errors
 }
 
-fn one_annotation(annotation: &Value, policy: &str, path: &Path) -> Errors {
+fn one_annotation(annotation: &Value, policy: &str, scope: Scope, path: &Path) -> Errors {
     let (key, at) = (text(annotation, "key"), path.child("key"));
     let full = format!("{policy}/{key}");
     let mut errors = if policy.is_empty() {
@@ -323,12 +322,14 @@ fn one_annotation(annotation: &Value, policy: &str, path: &Path) -> Errors {
     } else {
         check::named(&at, &full, names::qualified_name(&full))
     };
-    let (expression, at) = (text(annotation, "valueExpression").trim(), path.child("valueExpression"));
-    if expression.is_empty() {
+    let (expression, at) = (text(annotation, "valueExpression"), path.child("valueExpression"));
+    if expression.trim().is_empty() {
         errors.push(FieldError::required(&at, "valueExpression is not specified"));
-    } else if expression.len() > ANNOTATION_EXPRESSION_MAX {
+    } else if expression.trim().len() > ANNOTATION_EXPRESSION_MAX {
         let detail = format!("must not exceed {ANNOTATION_EXPRESSION_MAX} bytes in length");
         errors.push(FieldError::required(&at, detail));
+    } else {
+        errors.extend(expressions::admission(expression, Wanted::Annotation, scope, &at).err());
     }
     errors
 }
@@ -369,29 +370,6 @@ fn mutable_operations(resources: &Value, path: &Path) -> Errors {
         .collect()
 }
 
-fn param_ref(reference: &Value, path: &Path) -> Errors {
-    const BOTH: &str = "name and selector are mutually exclusive";
-    let (name, chosen) = (text(reference, "name"), has(reference, "selector"));
-    let mut errors = Errors::new();
-    if !name.is_empty() {
-        errors.extend(check::named(&path.child("name"), name, names::path_segment(name)));
-        if chosen {
-            errors.push(FieldError::forbidden(&path.child("name"), BOTH));
-        }
-    }
-    if chosen {
-        errors.extend(check::selector(&reference["selector"], &path.child("selector")));
-        if !name.is_empty() {
-            errors.push(FieldError::forbidden(&path.child("selector"), BOTH));
-        }
-    }
-    if name.is_empty() && !chosen {
-        errors.push(FieldError::required(path, "one of name or selector must be specified"));
-    }
-    errors.extend(check::one_of(reference, "parameterNotFoundAction", &["Deny", "Allow"], path));
-    errors
-}
-
 fn actions(spec: &Value, path: &Path) -> Errors {
     const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
     let actions = strings(spec, "validationActions");
@@ -411,47 +389,4 @@ fn actions(spec: &Value, path: &Path) -> Errors {
         errors.push(FieldError::invalid(path, spec["validationActions"].clone(), detail));
     }
     errors
-}
-
-fn policy_row(object: &Value, rules: &str, now: i64) -> Vec<Value> {
-    let kind = &object["spec"]["paramKind"];
-    let shown = if kind.is_object() {
-        format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind"))
-    } else {
-        "<unset>".to_owned()
-    };
-    vec![json!(meta::name(object)), json!(list(&object["spec"], rules).len()), json!(shown), age(object, now)]
-}
-
-fn binding_row(object: &Value, now: i64) -> Vec<Value> {
-    let spec = &object["spec"];
-    let parameters = &spec["paramRef"];
-    let shown = match (text(parameters, "namespace"), text(parameters, "name")) {
-        _ if !parameters.is_object() => "<unset>".to_owned(),
-        (_, "") => chosen(&parameters["selector"]),
-        ("", name) => format!("*/{name}"),
-        (namespace, name) => format!("{namespace}/{name}"),
-    };
-    vec![json!(meta::name(object)), json!(text(spec, "policyName")), json!(shown), age(object, now)]
-}
-
-/// A selector as Go prints it.
-fn chosen(selector: &Value) -> String {
-    if !selector.is_object() {
-        return "<unset>".to_owned();
-    }
-    let labels = map(selector, "matchLabels").into_iter().flatten();
-    let labels: String =
-        labels.map(|(key, value)| format!("{key}: {},", value.as_str().unwrap_or_default())).collect();
-    let expressions = list(selector, "matchExpressions").iter();
-    let expressions: String = expressions
-        .map(|e| {
-            let values = strings(e, "values").join(" ");
-            let (key, operator) = (text(e, "key"), text(e, "operator"));
-            format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},")
-        })
-        .collect();
-    format!(
-        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
-    )
 }
