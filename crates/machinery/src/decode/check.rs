@@ -8,7 +8,7 @@ use super::times::{Layout, MICROSECONDS, SECONDS};
 use super::{DecodeError, Place, Strict};
 use crate::patch::kind_of;
 use crate::quantity::Quantity;
-use crate::schema::{Field, FieldType, Presence, Schema, Type, TypeId};
+use crate::schema::{Field, FieldType, Schema, Type, TypeId};
 
 /// Checks the document against the type and brings it into the form in which Go would write it back: nulls and what
 /// `omitempty` leaves out are dropped, what Go always writes is there, quantities and times are made canonical, fields that

@@ -3,30 +3,9 @@
 use machinery::meta;
 use serde_json::Value;
 
-use crate::registry::kinds::value::{has, list, text};
+use crate::registry::kinds::value::{list, text};
 
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
-/// Volumes that name a secret in `secretRef`.
-const WITH_SECRET: [&str; 7] = ["cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"];
-
-/// Whether a pod uses any secret.
-pub(super) fn any(pod: &Value) -> bool {
-    let spec = &pod["spec"];
-    let mut containers = ["initContainers", "containers", "ephemeralContainers"]
-        .into_iter()
-        .flat_map(|field| list(spec, field));
-    !list(spec, "imagePullSecrets").is_empty()
-        || containers.any(|container| !of_container(container).is_empty())
-        || list(spec, "volumes").iter().any(volume_has)
-}
-
-fn volume_has(volume: &Value) -> bool {
-    has(volume, "secret")
-        || has(volume, "azureFile")
-        || has(&volume["csi"], "nodePublishSecretRef")
-        || WITH_SECRET.iter().any(|kind| has(&volume[*kind], "secretRef"))
-        || list(&volume["projected"], "sources").iter().any(|source| has(source, "secret"))
-}
 
 /// Secrets of a container's variables, each with the variable, or without one for those that are all of a secret's.
 fn of_container(container: &Value) -> Vec<(Option<&str>, &str)> {
@@ -130,13 +109,11 @@ mod tests {
         ] {
             let pod = json!({ "spec": spec });
             assert_eq!(foreign(&pod, &account).unwrap_or_default(), said, "{spec}");
-            assert!(any(&pod), "{spec}");
         }
         let debugged = json!({"spec": {"ephemeralContainers": [key("x")]}});
         let said = format!(
             "ephemeral container c with envVar V referencing secret.secretName=\"x\" {because} secret"
         );
         assert_eq!(foreign_of_ephemeral(&debugged, &account), Some(said));
-        assert!(!any(&json!({"spec": {"containers": [{"name": "c"}]}})));
     }
 }

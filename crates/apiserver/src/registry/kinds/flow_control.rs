@@ -11,7 +11,7 @@ use super::cells::{age, or_none};
 use super::check;
 use super::match_rules::lonely_star;
 use super::plain::Plain;
-use super::value::{each, flag, has, int, list, put, strings, text};
+use super::value::{flag, has, int, list, put, strings, text};
 use crate::registry::strategy::Generic;
 
 const API_VERSION: &str = "flowcontrol.apiserver.k8s.io/v1";

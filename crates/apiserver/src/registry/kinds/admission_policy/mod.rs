@@ -222,8 +222,7 @@ fn one_patch(patch: &Value, wanted: Wanted, scope: Scope, path: &Path) -> Option
 
 fn match_resources(resources: &Value, path: &Path) -> Errors {
     let policies = ["Equivalent", "Exact"];
-    let mut errors: Errors =
-        check::known(resources, "matchPolicy", &policies, path).into_iter().collect();
+    let mut errors: Errors = check::known(resources, "matchPolicy", &policies, path).into_iter().collect();
     for field in ["namespaceSelector", "objectSelector"] {
         if has(resources, field) {
             errors.extend(check::selector(&resources[field], &path.child(field)));

@@ -34,7 +34,6 @@ pub(super) fn plain(generic: Generic) -> Plain {
         validate_update: workload::validate_update,
         validate_status: |object, old| COUNTS.validate(object, old),
         row: Some(|object, now| workload::row(object, now, selector(&object["spec"]["selector"]))),
-        selectable: &["status.replicas"],
         warnings: workload::warnings,
         update_warnings: workload::update_warnings,
         ..Plain::new(generic)
