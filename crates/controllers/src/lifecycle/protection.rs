@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn what_nothing_uses_may_go() {
         let meta = |deleted: bool, finalizers: &[&str]| ObjectMeta {
-            deletion_timestamp: deleted.then(|| api::Time(jiff::Timestamp::UNIX_EPOCH)),
+            deletion_timestamp: deleted.then_some(api::Time(jiff::Timestamp::UNIX_EPOCH)),
             finalizers: Some(finalizers.iter().map(|&one| one.to_owned()).collect()),
             ..ObjectMeta::default()
         };

@@ -63,13 +63,13 @@ impl Values {
             return None;
         }
         let message = protobuf::encode(&serde_json::from_slice(json).ok()?).ok()?;
-        (self.from_protobuf(&message).ok()? == json).then_some(message)
+        (self.read_protobuf(&message).ok()? == json).then_some(message)
     }
 
     /// The object's JSON; the error says what the value is instead.
     pub fn decode<'v>(&self, value: &'v [u8]) -> Result<Cow<'v, [u8]>, String> {
         if value.starts_with(PROTOBUF) {
-            return self.from_protobuf(value).map(Cow::Owned);
+            return self.read_protobuf(value).map(Cow::Owned);
         }
         if value.starts_with(ENCRYPTED) {
             return Err("is encrypted".to_owned());
@@ -93,7 +93,7 @@ impl Values {
         Some(to_draft(&object).0)
     }
 
-    fn from_protobuf(&self, value: &[u8]) -> Result<Vec<u8>, String> {
+    fn read_protobuf(&self, value: &[u8]) -> Result<Vec<u8>, String> {
         let mut object = protobuf::decode(value).map_err(|error| match Envelope::open(value) {
             Ok(Envelope { api_version, kind, .. }) => {
                 format!("is {kind} of {api_version} in protobuf, which cannot be read: {error}")

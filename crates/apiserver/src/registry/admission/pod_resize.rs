@@ -44,13 +44,16 @@ impl Plugin for PodResizeValidator {
     }
 }
 
+/// How an amount is told.
+type Shown = fn(&Quantity) -> i128;
+
 /// What the pod asks for and the node has not.
 fn missing(pod: &Value, node: &Value) -> Vec<String> {
     let amount = |value: Option<&Value>| value.and_then(|value| Quantity::from_json(value).ok());
     let spec = &pod["spec"];
     let containers = aggregate(spec, "requests");
     let mut missing = Vec::new();
-    let shown: [(&str, fn(&Quantity) -> i128); 2] = [("cpu", Quantity::millis), ("memory", Quantity::value)];
+    let shown: [(&str, Shown); 2] = [("cpu", Quantity::millis), ("memory", Quantity::value)];
     for (name, shown) in shown {
         let whole = amount(spec.pointer(&format!("/resources/requests/{name}")));
         let zero = || Quantity::from_i128(0);

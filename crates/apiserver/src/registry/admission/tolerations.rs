@@ -25,7 +25,8 @@ fn covers(wide: &Value, narrow: &Value) -> bool {
     let same = |field: &str| text(wide, field) == text(narrow, field);
     let seconds = |toleration: &Value| int(toleration, "tolerationSeconds");
     let operator = text(wide, "operator");
-    if !same("key") && !(text(wide, "key").is_empty() && operator == "Exists") {
+    let any_key = text(wide, "key").is_empty() && operator == "Exists";
+    if !same("key") && !any_key {
         return false;
     }
     if !same("effect") && !text(wide, "effect").is_empty() {

@@ -137,6 +137,13 @@ async fn applies_are_refused_in_upstreams_words() {
         let (have, answer) = apply(&h, &target, body).await;
         assert_eq!((have, answer["message"].as_str()), (code, Some(message)), "{target}");
     }
+}
+
+#[tokio::test]
+async fn bodies_of_applies_are_refused_in_upstreams_words() {
+    let h = Harness::start().await;
+    let target = format!("{MAPS}/a?fieldManager=x");
+    h.must(201, "POST", MAPS, config_map("a", json!({"k": "v"}))).await;
     let forced = h.patch("merge-patch+json", &format!("{MAPS}/a?force=true"), json!({})).await;
     assert_eq!(
         (forced.0, forced.1["message"].as_str()),

@@ -67,7 +67,7 @@ impl Plugin for PodSecurity {
         if context.is("", "namespaces") {
             return old.map(|old| of_pods_there(context, object, old)).unwrap_or_default();
         }
-        let changed = || !old.is_some_and(|old| !changes_containers(object, old));
+        let changed = || old.is_none_or(|old| changes_containers(object, old));
         let template =
             if is_pod(context) { Some(object).filter(|_| changed()) } else { template(context, object) };
         let Some(template) = template else { return Vec::new() };

@@ -145,7 +145,8 @@ pub(super) fn seccomp(pod: &Pod<'_>, minor: u32) -> Option<Violation> {
     }
     let set = |place: &Value| context(place, "seccompProfile").is_some();
     let silent = names(pod.spec, |container| !set(container));
-    let missing = !(set(pod.spec) && bad_seccomp(pod.spec).is_none()) && !silent.is_empty();
+    let covered = set(pod.spec) && bad_seccomp(pod.spec).is_none();
+    let missing = !covered && !silent.is_empty();
     missing.then(|| {
         let who = named(&silent);
         let detail = format!(

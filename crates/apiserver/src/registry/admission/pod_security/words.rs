@@ -26,7 +26,7 @@ pub(super) fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// Names of containers for which something holds.
-pub(super) fn names<'a>(spec: &'a Value, holds: impl Fn(&Value) -> bool) -> Vec<&'a str> {
+pub(super) fn names(spec: &Value, holds: impl Fn(&Value) -> bool) -> Vec<&str> {
     containers(spec).filter(|container| holds(container)).map(|container| text(container, "name")).collect()
 }
 
