@@ -48,7 +48,7 @@ fn components_can_do_their_work_and_no_more() {
         (account("cronjob-controller"), "list", "", "pods", true),
         (user("system:kube-scheduler"), "patch", "resource.k8s.io", "resourceclaims/binding", true),
         (account("resource-claim-controller"), "update", "resource.k8s.io", "resourceclaims/binding", true),
-        (account("generic-garbage-collector"), "update", "resource.k8s.io", "resourceclaims/binding", false),
+        (account("cronjob-controller"), "update", "resource.k8s.io", "resourceclaims/binding", false),
         (user("system:kube-proxy"), "watch", "discovery.k8s.io", "endpointslices", true),
         (user("system:node:a"), "get", "", "nodes", false),
         (user("alice"), "create", "authorization.k8s.io", "selfsubjectaccessreviews", true),
