@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::schema::Schema;
-use crate::shown::go_struct;
+use crate::internal;
 use crate::text::{go_json, go_quote};
 
 /// Where in an object: `spec.containers[0].ports[http]`.
@@ -246,12 +245,11 @@ impl FieldError {
         self
     }
 
-    /// The same with the value as Go shows this type, which is named as in the schema.
+    /// The same with the value shown as this struct of upstream's ([`internal`]).
     #[must_use]
-    pub fn as_type(mut self, name: &str) -> Self {
-        let ty = Schema::builtin().by_name(name);
-        self.shown = self.value.as_ref().zip(ty).map(|(value, ty)| go_struct(value, ty));
-        self
+    pub fn as_struct(self, name: &str) -> Self {
+        let shown = self.value.as_ref().map(|value| internal::compact(name, value));
+        Self { shown, ..self }
     }
 
     /// The same without the value in its sentence (upstream's `field.OmitValueType`).
@@ -263,9 +261,8 @@ impl FieldError {
 
     /// The same with the value printed in another way than as its JSON.
     #[must_use]
-    pub fn showing(mut self, value: &str) -> Self {
-        self.detail = format!("{value}: {}", self.detail);
-        self.without_value()
+    pub fn showing(self, value: impl Into<String>) -> Self {
+        Self { shown: Some(value.into()), ..self }
     }
 
     /// What kind of mistake.

@@ -235,6 +235,27 @@ mod tests {
         let term = json!({"labelSelector": {"matchLabels": {"a": "b"}}, "topologyKey": "k", "namespaceSelector": {}});
         let printed = r#"{"LabelSelector":{"matchLabels":{"a":"b"}},"Namespaces":null,"TopologyKey":"k","NamespaceSelector":{},"MatchLabelKeys":null,"MismatchLabelKeys":null}"#;
         assert_eq!(compact("PodAffinityTerm", &term), printed);
+        for (name, value, printed) in [
+            (
+                "DaemonSetUpdateStrategy",
+                json!({"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "10%"}, "type": "x"}),
+                r#"{"Type":"x","RollingUpdate":{"MaxUnavailable":"10%","MaxSurge":0}}"#,
+            ),
+            ("DeploymentStrategy", json!({"type": "x"}), r#"{"Type":"x","RollingUpdate":null}"#),
+            (
+                "Taint",
+                json!({"key": "k", "effect": "<"}),
+                r#"{"Key":"k","Value":"","Effect":"\u003c","TimeAdded":null}"#,
+            ),
+            (
+                "LabelSelector",
+                json!({"matchExpressions": [{"values": ["v"], "key": "k"}], "matchLabels": {"b": "1", "a": "2"}}),
+                r#"{"matchLabels":{"a":"2","b":"1"},"matchExpressions":[{"key":"k","operator":"","values":["v"]}]}"#,
+            ),
+            ("LabelSelector", json!({}), "{}"),
+        ] {
+            assert_eq!(compact(name, &value), printed);
+        }
         assert_eq!(
             compact_list("PodSchedulingGate", &[json!({}), json!({"name": "g"})]),
             r#"[{"Name":""},{"Name":"g"}]"#

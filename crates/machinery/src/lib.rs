@@ -34,7 +34,6 @@ pub mod resources;
 pub mod schema;
 pub mod selector;
 pub mod serialize;
-mod shown;
 pub mod status;
 pub mod text;
 pub mod time;

@@ -70,7 +70,7 @@ pub struct Options {
     pub keep_for: Duration,
     /// … and not among this many newest. When half of the quota is used, age no longer counts, but the newest 1,000 stay. Default 0.
     pub keep_revisions: u64,
-    /// Bytes an object may have. Default 1.5 MiB, as in etcd.
+    /// Bytes an object may have. Default 4 MiB, more than a request may have.
     pub object_bytes_max: usize,
     /// When so many bytes on the disk are no longer needed, and more than those that are, what is kept is written anew. Default 64 MiB.
     pub rewrite_bytes: u64,

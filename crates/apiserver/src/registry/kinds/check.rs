@@ -10,9 +10,6 @@ use super::value::{has, int, list, map, text};
 
 pub(super) const MAX_INT32: i64 = i32::MAX as i64;
 
-/// The type of selectors, as errors show them.
-pub(super) const LABEL_SELECTOR: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector";
-
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
 /// One error for each reason a name is refused.
@@ -140,7 +137,7 @@ pub(super) fn not_empty_selector(spec: &Value, kind: &str, path: &Path) -> Optio
         && list(selector, "matchExpressions").is_empty();
     let detail = format!("empty selector is invalid for {kind}");
     empty.then(|| {
-        FieldError::invalid(&path.child("selector"), selector.clone(), detail).as_type(LABEL_SELECTOR)
+        FieldError::invalid(&path.child("selector"), selector.clone(), detail).as_struct("LabelSelector")
     })
 }
 

@@ -28,7 +28,7 @@ fn validate(object: &Value) -> Errors {
     if has(spec, "minAvailable") && has(spec, "maxUnavailable") {
         let detail = "minAvailable and maxUnavailable cannot be both set";
         let error = FieldError::invalid(&path, spec.clone(), detail);
-        errors.push(error.as_type("io.k8s.api.policy.v1.PodDisruptionBudgetSpec"));
+        errors.push(error.as_struct("PodDisruptionBudgetSpec"));
     }
     for field in ["minAvailable", "maxUnavailable"] {
         errors.extend(check::int_or_percent(&spec[field], &path.child(field)));

@@ -33,7 +33,7 @@ fn validate(object: &Value) -> Errors {
         let key = ["key", "operator", "value", "effect"].map(|field| text(toleration, field));
         if seen.contains(&key) {
             let error = FieldError::duplicate(&path.child("tolerations").index(i), toleration.clone());
-            errors.push(error.as_type("io.k8s.api.core.v1.Toleration"));
+            errors.push(error.as_struct("Toleration"));
         }
         seen.push(key);
     }

@@ -62,7 +62,7 @@ pub(super) fn controlled(
         errors.push(FieldError::required(&at, ""));
     }
     if chosen.is_object() && LabelSelector::from_object(chosen).is_err() {
-        errors.push(FieldError::invalid(&at, chosen.clone(), unusable).as_type(check::LABEL_SELECTOR));
+        errors.push(FieldError::invalid(&at, chosen.clone(), unusable).as_struct("LabelSelector"));
     } else {
         errors.extend(check::template_matches(spec, path));
         errors.extend(template(&path.child("template")));
@@ -95,7 +95,7 @@ pub(super) fn endless(spec: &Value, kind: &str, path: &Path) -> Errors {
 /// A workload's selector decides which pods are its own; it never changes.
 pub(super) fn validate_update(object: &Value, old: &Value) -> Errors {
     let changed = check::immutable(object, old, "/spec/selector", &Path::new("spec").child("selector"));
-    changed.map(|error| error.as_type(check::LABEL_SELECTOR)).into_iter().collect()
+    changed.map(|error| error.as_struct("LabelSelector")).into_iter().collect()
 }
 
 /// Counts in a status.

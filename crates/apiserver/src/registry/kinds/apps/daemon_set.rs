@@ -136,7 +136,7 @@ fn strategy(strategy: &Value, path: &Path) -> Errors {
         "RollingUpdate" => rolling_update(&strategy["rollingUpdate"], &path.child("rollingUpdate")),
         _ => {
             let error = FieldError::not_supported(path, strategy.clone(), &TYPES);
-            vec![error.as_type("io.k8s.api.apps.v1.DaemonSetUpdateStrategy")]
+            vec![error.as_struct("DaemonSetUpdateStrategy")]
         }
     }
 }

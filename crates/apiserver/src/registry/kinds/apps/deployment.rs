@@ -107,7 +107,7 @@ fn strategy(strategy: &Value, path: &Path) -> Errors {
         "RollingUpdate" => rolling_update(&strategy["rollingUpdate"], &rolling),
         _ => {
             let error = FieldError::not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"]);
-            vec![error.as_type("io.k8s.api.apps.v1.DeploymentStrategy")]
+            vec![error.as_struct("DeploymentStrategy")]
         }
     }
 }

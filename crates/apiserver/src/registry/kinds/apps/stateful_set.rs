@@ -267,7 +267,7 @@ fn update_strategy(strategy: &Value, path: &Path) -> Errors {
         _ => {
             let detail = "must be 'RollingUpdate' or 'OnDelete'";
             let error = FieldError::invalid(path, strategy.clone(), detail);
-            vec![error.as_type("io.k8s.api.apps.v1.StatefulSetUpdateStrategy")]
+            vec![error.as_struct("StatefulSetUpdateStrategy")]
         }
     }
 }

@@ -117,7 +117,7 @@ fn success(spec: &Value, path: &Path) -> Errors {
     let policy = &spec["successPolicy"];
     if text(spec, "completionMode") != "Indexed" {
         let error = FieldError::invalid(path, policy.clone(), "requires indexed completion mode");
-        return vec![error.as_type("io.k8s.api.batch.v1.SuccessPolicy")];
+        return vec![error.as_struct("SuccessPolicy")];
     }
     let (rules, at) = (list(policy, "rules"), path.child("rules"));
     let mut errors = Errors::new();

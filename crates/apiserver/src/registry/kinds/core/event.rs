@@ -115,8 +115,8 @@ fn strict_update(event: &Value, old: &Value) -> Errors {
 fn fixed(event: &Value, old: &Value, field: &str, path: &Path) -> Option<FieldError> {
     let error = check::immutable(event, old, &format!("/{field}"), path)?;
     Some(match field {
-        "involvedObject" | "related" => error.as_type("io.k8s.api.core.v1.ObjectReference"),
-        "source" => error.as_type("io.k8s.api.core.v1.EventSource"),
+        "involvedObject" | "related" => error.as_struct("ObjectReference"),
+        "source" => error.as_struct("EventSource"),
         // No text is an empty one.
         field if old[field].is_string() && !has(event, field) => error.with_value(""),
         _ => error,

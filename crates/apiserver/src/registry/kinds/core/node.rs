@@ -220,7 +220,7 @@ fn update(object: &Value, old: &Value) -> Errors {
     for (i, address) in addresses.iter().enumerate().filter(|(i, address)| addresses[..*i].contains(address))
     {
         let path = Path::new("status").child("addresses").index(i);
-        errors.push(FieldError::duplicate(&path, address.clone()).as_type("io.k8s.api.core.v1.NodeAddress"));
+        errors.push(FieldError::duplicate(&path, address.clone()).as_struct("NodeAddress"));
     }
     let (now, was) = (strings(spec, "podCIDRs"), strings(before, "podCIDRs"));
     let changed = match (was.len(), now.len()) {
@@ -260,7 +260,7 @@ fn taints(taints: &[Value]) -> Errors {
         if !seen.insert((key, effect)) {
             let detail = "taints must be unique by key and effect pair";
             let error = FieldError::duplicate(&at, taint.clone()).with_detail(detail);
-            errors.push(error.as_type("io.k8s.api.core.v1.Taint"));
+            errors.push(error.as_struct("Taint"));
         }
     }
     errors

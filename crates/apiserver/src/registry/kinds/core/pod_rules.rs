@@ -204,7 +204,7 @@ fn choosier(now: &Value, was: &Value, path: &Path) -> Errors {
     if old.len() != new.len() {
         let shown = if new.is_empty() { "null".to_owned() } else { internal::compact_list(TERM, new) };
         let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        return vec![FieldError::invalid(&path, Value::Null, detail).showing(&shown)];
+        return vec![FieldError::invalid(&path, Value::Null, detail).showing(shown)];
     }
     let mut errors = Errors::new();
     for (i, (now, was)) in new.iter().zip(old).enumerate() {
@@ -213,7 +213,7 @@ fn choosier(now: &Value, was: &Value, path: &Path) -> Errors {
         if now != was && (empty || !longer("matchExpressions") || !longer("matchFields")) {
             let detail = "only additions are allowed (no mutations or deletions)";
             let shown = internal::compact(TERM, now);
-            errors.push(FieldError::invalid(&path.index(i), Value::Null, detail).showing(&shown));
+            errors.push(FieldError::invalid(&path.index(i), Value::Null, detail).showing(shown));
         }
     }
     errors

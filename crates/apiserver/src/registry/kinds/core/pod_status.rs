@@ -258,7 +258,7 @@ fn ips(status: &Value, before: &Value, field: &str, path: &Path) -> Errors {
     if now.len() > 1 && !addresses::is_dual_stack(&now) {
         let detail = "may specify no more than one IP for each IP family";
         let shown = internal::compact_list("IP", list(status, field));
-        errors.push(FieldError::invalid(path, Value::Null, detail).showing(&shown));
+        errors.push(FieldError::invalid(path, Value::Null, detail).showing(shown));
     }
     errors
 }

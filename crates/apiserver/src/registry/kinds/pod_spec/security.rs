@@ -40,12 +40,12 @@ pub(super) fn of_container(container: &Value, shares_users: bool, path: &Path) -
     if context.get("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
         if flag(context, "privileged") {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            errors.push(FieldError::invalid(&path, Value::Null, detail).showing(&shown()));
+            errors.push(FieldError::invalid(&path, Value::Null, detail).showing(shown()));
         }
         if strings(&context["capabilities"], "add").contains(&"CAP_SYS_ADMIN") {
             let detail =
                 "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.push(FieldError::invalid(&path, Value::Null, detail).showing(&shown()));
+            errors.push(FieldError::invalid(&path, Value::Null, detail).showing(shown()));
         }
     }
     errors.extend(windows::options(context, &path));
@@ -122,7 +122,7 @@ fn profile(
             let error =
                 FieldError::invalid(&file, given, format!("can only be set when {kind} type is Localhost"));
             let whole = || internal::compact("SeccompProfile", profile);
-            errors.push(if kind == "seccomp" { error.showing(&whole()) } else { error });
+            errors.push(if kind == "seccomp" { error.showing(whole()) } else { error });
         }
         _ => {}
     }

@@ -133,7 +133,7 @@ fn resource_claims(spec: &Value, path: &Path) -> Errors {
             _ => Some("at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"),
         };
         let shown = || internal::compact("PodResourceClaim", claim);
-        errors.extend(detail.map(|why| FieldError::invalid(&at, Value::Null, why).showing(&shown())));
+        errors.extend(detail.map(|why| FieldError::invalid(&at, Value::Null, why).showing(shown())));
         for source in sources.into_iter().filter(|source| has(claim, source)) {
             let name = text(claim, source);
             errors.extend(check::named(&at.child(source), name, names::dns1123_subdomain(name)));
