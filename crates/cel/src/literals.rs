@@ -30,7 +30,7 @@ pub(crate) fn check(expr: &Expr, source: &Source, checked: &Checked) -> Vec<Issu
 pub(crate) fn unusable(expr: &Expr, checked: &Checked) -> Option<String> {
     let mut found = None;
     expr.walk(&mut |node| {
-        let Kind::Call { args, .. } = &node.kind else { return };
+        let Kind::Call { function, args, .. } = &node.kind else { return };
         let Some(Reference::Function { overloads, .. }) = &checked.references[node.id as usize] else {
             return;
         };
@@ -39,6 +39,7 @@ pub(crate) fn unusable(expr: &Expr, checked: &Checked) -> Option<String> {
             _ => None,
         };
         let failed = match overloads.as_slice() {
+            _ if is_null(args.first()) => of_null(function),
             ["matches"] => literal(1).and_then(pattern::error),
             [
                 "matches_string"
@@ -52,6 +53,15 @@ pub(crate) fn unusable(expr: &Expr, checked: &Checked) -> Option<String> {
         found = found.take().or(failed);
     });
     found
+}
+
+fn is_null(arg: Option<&Expr>) -> bool {
+    arg.is_some_and(|arg| matches!(arg.kind, Kind::Literal(Literal::Null)))
+}
+
+/// Conversions of times take nothing for a time when they are checked, but not when they are evaluated.
+fn of_null(function: &str) -> Option<String> {
+    matches!(function, "string" | "int").then(|| format!("no such overload: {function}(null_type)"))
 }
 
 fn conversion(overload: &str, text: &str) -> Option<String> {

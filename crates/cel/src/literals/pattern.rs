@@ -90,8 +90,23 @@ fn reason(pattern: &str) -> String {
         i += 1;
     }
     match depth {
-        0 => format!("invalid escape sequence: `{pattern}`"),
+        0 => format!("invalid escape sequence: `{}`", unknown_escape(pattern).unwrap_or(pattern)),
         _ => format!("missing closing ): `{pattern}`"),
+    }
+}
+
+/// The first escape that means nothing.
+fn unknown_escape(pattern: &str) -> Option<&str> {
+    const LETTERS: &str = "AbBCdDsSwWzQEaftnrvpPx01234567";
+    let mut at = 0;
+    loop {
+        at += pattern[at..].find('\\')?;
+        let escaped = pattern[at + 1..].chars().next()?;
+        let end = at + 1 + escaped.len_utf8();
+        if escaped.is_alphanumeric() && !LETTERS.contains(escaped) {
+            return Some(&pattern[at..end]);
+        }
+        at = end;
     }
 }
 
