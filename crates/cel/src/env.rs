@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::functions::{self, Overload};
+use crate::names::is_keyword;
 use crate::parser::Macros;
 use crate::types::Type;
 
@@ -19,31 +20,6 @@ pub struct Env {
     /// Whether `cel.bind` is there.
     pub(crate) bind: bool,
 }
-
-/// Names that fields may have although expressions reserve them.
-const KEYWORDS: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// Types that can be named, with what the name means.
 const NAMES: [(&str, Type); 12] = [
@@ -145,7 +121,7 @@ impl Env {
             return Some(Type::Dyn);
         }
         let fields = self.objects.get(object)?;
-        let keyword = || KEYWORDS.contains(&field).then(|| fields.get(&format!("__{field}__"))).flatten();
+        let keyword = || is_keyword(field).then(|| fields.get(&format!("__{field}__"))).flatten();
         fields.get(field).or_else(keyword).cloned()
     }
 }

@@ -13,10 +13,12 @@ mod functions;
 mod issue;
 pub mod kubernetes;
 mod literals;
+mod names;
 mod parser;
 mod types;
 
 pub use check::{Checked, Reference};
 pub use compile::{Compiled, Refusal, compile};
 pub use issue::{Issue, Source, display};
+pub use names::is_identifier;
 pub use types::Type;

@@ -5,27 +5,7 @@ use super::rules::{MEMBER, NAME, NOTHING, Parser, Read, Rule, last, then};
 use super::text;
 use super::tokens::{EXPR, NUMBERS, OPTIONAL_EXPR, PRIMARY, Set, Tok, Token};
 use crate::ast::{Entry, Expr, Field, Kind, Literal};
-
-/// Names that no variable may have.
-const RESERVED: [&str; 17] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+use crate::names::is_reserved;
 
 impl Parser<'_> {
     pub(super) fn primary(&mut self) -> Read<Expr> {
@@ -264,7 +244,7 @@ impl Parser<'_> {
 
 fn reserved(name: &str) -> Option<String> {
     let bare = name.trim_start_matches('.');
-    RESERVED.contains(&bare).then(|| format!("reserved identifier: {bare}"))
+    is_reserved(bare).then(|| format!("reserved identifier: {bare}"))
 }
 
 fn value(token: Token, text: &str, negative: bool) -> Result<Literal, &'static str> {

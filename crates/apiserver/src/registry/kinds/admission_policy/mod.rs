@@ -244,7 +244,7 @@ fn one_variable(variable: &Value, scope: Scope, path: &Path) -> (Errors, Option<
     let mut errors = Errors::new();
     if name.trim().is_empty() {
         errors.push(FieldError::required(&at, "name is not specified"));
-    } else if !is_identifier(name) {
+    } else if !cel::is_identifier(name) {
         errors.push(FieldError::invalid(&at, name, "must be a valid CEL identifier"));
     }
     let (expression, at) = (text(variable, "expression"), path.child("expression"));
@@ -257,35 +257,6 @@ fn one_variable(variable: &Value, scope: Scope, path: &Path) -> (Errors, Option<
         cel::Type::Dyn
     });
     (errors, Some(of))
-}
-
-fn is_identifier(name: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && !RESERVED.contains(&name)
 }
 
 fn one_validation(validation: &Value, scope: Scope, path: &Path) -> Errors {
