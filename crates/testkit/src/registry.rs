@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use crate::http::{get, request};
 use crate::{Host, Image, until};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 const ADDRESS: &str = "127.0.0.1:5000";
 
 /// A running registry on the host's loopback. Ends when dropped.

@@ -232,7 +232,7 @@ async fn who_may_only_patch_does_not_create_by_applying() {
 }
 
 pub(crate) async fn eventually<F: Future<Output = bool>>(check: impl Fn() -> F) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while !check().await {
         assert!(tokio::time::Instant::now() < deadline, "it did not come about");
         tokio::time::sleep(Duration::from_millis(2)).await;

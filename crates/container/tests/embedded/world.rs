@@ -11,7 +11,7 @@ use container::{
 
 use crate::images;
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A runtime with one image, in a directory of its own.
 pub struct World {

@@ -471,9 +471,9 @@ mod tests {
         std::fs::write(&path, "x").expect("write");
         let watch = Watch::new(&path).expect("watch");
         std::fs::write(&path, "xy").expect("write");
-        tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("told");
+        tokio::time::timeout(Duration::from_secs(60), watch.changed()).await.expect("told");
         std::fs::rename(&path, dir.path().join("old")).expect("rename");
         std::fs::write(&path, "new").expect("write");
-        tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("told");
+        tokio::time::timeout(Duration::from_secs(60), watch.changed()).await.expect("told");
     }
 }

@@ -120,7 +120,7 @@ async fn a_followed_log_ends_with_its_container() {
     assert!(!seen.contains("hello"), "{seen}");
     bench.runtime.exit(&container.id, 0);
     let end = async { while !matches!(connection.read(&mut buffer).await, Ok(0) | Err(_)) {} };
-    tokio::time::timeout(Duration::from_secs(10), end).await.expect("it ends");
+    tokio::time::timeout(Duration::from_secs(60), end).await.expect("it ends");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,7 +292,7 @@ async fn ports_over_a_tunnel() {
             wire.extend_from_slice(&message.into_data());
         }
     };
-    let data = tokio::time::timeout(Duration::from_secs(10), read).await.expect("both connections end");
+    let data = tokio::time::timeout(Duration::from_secs(60), read).await.expect("both connections end");
     assert_eq!(data[&3], b"over the tunnel");
     let error = String::from_utf8_lossy(&data[&5]);
     assert!(
@@ -331,7 +331,7 @@ async fn exec_over_spdy() {
             received.extend_from_slice(&buffer[..count]);
         }
     };
-    let data = tokio::time::timeout(Duration::from_secs(10), read).await.expect("it ends");
+    let data = tokio::time::timeout(Duration::from_secs(60), read).await.expect("it ends");
     assert_eq!(data[&5], b"3\ntyped");
     let status: Value = serde_json::from_slice(&data[&1]).expect("a Status");
     assert_eq!(status["details"]["causes"][0]["message"], "3");

@@ -69,7 +69,7 @@ impl Bench {
     pub async fn stop(&mut self) {
         self.token.cancel();
         if let Some(task) = self.task.take() {
-            tokio::time::timeout(Duration::from_secs(10), task).await.expect("it stops").expect("in peace");
+            tokio::time::timeout(Duration::from_secs(60), task).await.expect("it stops").expect("in peace");
         }
     }
 
@@ -124,7 +124,7 @@ fn free_address() -> SocketAddr {
 
 /// Waits until `look` finds something.
 pub async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = look() {
             return found;

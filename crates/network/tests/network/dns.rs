@@ -69,7 +69,7 @@ fn question(name: &str, kind: RecordType, room: Option<u16>) -> Message {
 
 fn udp(bytes: &[u8]) -> Option<Vec<u8>> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     socket.send_to(bytes, at(LISTEN, 53)).unwrap();
     let mut buffer = vec![0; 4096];
     let (length, from) = socket.recv_from(&mut buffer).ok()?;
@@ -80,7 +80,7 @@ fn udp(bytes: &[u8]) -> Option<Vec<u8>> {
 
 fn tcp(questions: &[Message]) -> Vec<Message> {
     let mut stream = TcpStream::connect(at(LISTEN, 53)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let ask = |question: &Message| {
         let bytes = question.to_vec().unwrap();
         let length = u16::try_from(bytes.len()).unwrap();
@@ -170,7 +170,7 @@ fn names_of_the_cluster_resolve_by_udp_and_tcp_and_follow_the_api() {
             };
             let start = std::time::Instant::now();
             while !found().await {
-                assert!(start.elapsed() < Duration::from_secs(5), "a new Service resolves");
+                assert!(start.elapsed() < Duration::from_secs(60), "a new Service resolves");
             }
             println!("a new Service resolves after {:?}", start.elapsed());
         })

@@ -15,8 +15,8 @@ use nix::sched::{CloneFlags, unshare};
 /// The host's own address towards the neighbour, and the neighbour's.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 pub const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
-const DEADLINE: Duration = Duration::from_secs(10);
-const ANSWER: Duration = Duration::from_secs(3);
+const DEADLINE: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// Runs a test on a thread in a network namespace of its own, under a runtime whose threads are in it too.
 pub fn isolated<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {

@@ -14,7 +14,7 @@ use crate::http::{Accept, Query, RequestInfo};
 use crate::registry::{Answer, AnswerBody, ApiRequest, Authorizer, Registry};
 
 /// How long a test waits for something that has to come.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// When this variable is set to `etcd`, each harness has an etcd of its own.
 pub const STORE: &str = "KNARR_TEST_STORE";
