@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use apiserver::http::{Accept, Query, RequestInfo, parse_accept};
+use apiserver::http::{Accept, Offer, Query, RequestInfo, parse_accept};
 use apiserver::registry::{AnswerBody, ApiRequest, Authorizer, Registry};
 use machinery::codec::protobuf::{self, Envelope};
 use machinery::decode::{self, Media};
@@ -277,6 +277,9 @@ pub fn request(bytes: &[u8]) {
             assert!(info.name.is_empty() || !info.name.contains('/'));
         }
     }
-    let _ = (parse_accept(accept), Accept::negotiate(Some(accept)), Accept::negotiate_text(Some(accept)));
+    let _ = parse_accept(accept);
+    for offer in [Offer::ALL, Offer::NO_TABLES, Offer { protobuf: false, tables: true }] {
+        let _ = Accept::negotiate(Some(accept), offer);
+    }
     let _ = ask("GET", "/api/v1/namespaces/default/configmaps", raw_query, "", b"");
 }

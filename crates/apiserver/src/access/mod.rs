@@ -9,7 +9,8 @@ mod signers;
 mod token_request;
 mod token_review;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use auth::UserInfo;
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{Method, Response};
 use machinery::resources::Resources;
 use machinery::schema::Schema;
@@ -18,8 +19,10 @@ use serde_json::{Value, json};
 
 use crate::ApiBody;
 use crate::flow::{Admitted, Chain, header};
-use crate::http::{Accept, RequestInfo, Wishes, read_limited, respond};
-use crate::registry::{Answer, Body, Expected, WriteOptions, read_body};
+use crate::http::{Accept, Offer, RequestInfo, Wishes, read_limited, respond};
+use crate::registry::{
+    Answer, Body, Expected, WriteOptions, manager, owned_by_poster, read_body, without_table,
+};
 
 pub(crate) use claim_status::claim_status_refusals;
 pub(crate) use escalation::RbacEscalation;
@@ -43,7 +46,7 @@ pub(crate) async fn answer(chain: &Chain, admitted: Admitted) -> Result<Response
         return Err(Status::method_not_allowed());
     }
     let (parts, body) = request.into_parts();
-    let accept = Accept::negotiate(header(&parts.headers, ACCEPT))?;
+    let accept = Accept::negotiate(header(&parts.headers, ACCEPT), Offer::NO_TABLES)?;
     let wishes = Wishes::of(&parts.headers, &query, &accept);
     let body = read_limited(body).await?;
     let options = WriteOptions::parse(&query, "CreateOptions")?;
@@ -58,22 +61,38 @@ pub(crate) async fn answer(chain: &Chain, admitted: Admitted) -> Result<Response
     if !is_token {
         forget_system_fields(&mut review, resource.namespaced);
     }
-    if is_token {
-        // The account, and what the token is bound to, are looked up in the caches.
-        chain.registry.caught_up().await?;
+    let manager = manager(&options, header(&parts.headers, USER_AGENT));
+    let owners = owned_by_poster(&review, expected.type_id, &manager, &info.subresource);
+    let mut answered = decide(chain, &info, &user, expected.kind, review).await?;
+    if answers_what_was_asked(expected.kind) {
+        machinery::meta::set(&mut answered, "managedFields", owners);
     }
-    let answered = match expected.kind {
-        "TokenRequest" => token_request::answer(chain, &info, &user, review)?,
-        "TokenReview" => token_review::answer(chain, review)?,
-        "SelfSubjectReview" => reviews::self_subject(&user, &review),
-        "SelfSubjectAccessReview" => reviews::self_access(chain, &user, review)?,
-        "SubjectAccessReview" => reviews::access(chain, review)?,
-        "LocalSubjectAccessReview" => reviews::local_access(chain, &info, review)?,
-        "SelfSubjectRulesReview" => reviews::self_rules(chain, &user, &review)?,
-        _ => return Err(Status::no_such_resource()),
-    };
+    let answered = without_table(answered, accept.transform, || go_type(&expected))?;
     let answer = Answer::with_code(201, answered.to_string()).with_warnings(warnings);
     Ok(respond(answer, wishes).await)
+}
+
+async fn decide(
+    chain: &Chain,
+    info: &RequestInfo,
+    user: &UserInfo,
+    kind: &str,
+    review: Value,
+) -> Result<Value, Status> {
+    match kind {
+        "TokenRequest" => {
+            // The account, and what the token is bound to, are looked up in the caches.
+            chain.registry.caught_up().await?;
+            token_request::answer(chain, info, user, review)
+        }
+        "TokenReview" => token_review::answer(chain, review),
+        "SelfSubjectReview" => Ok(reviews::self_subject(user, &review)),
+        "SelfSubjectAccessReview" => reviews::self_access(chain, user, review),
+        "SubjectAccessReview" => reviews::access(chain, review),
+        "LocalSubjectAccessReview" => reviews::local_access(chain, info, review),
+        "SelfSubjectRulesReview" => reviews::self_rules(chain, user, &review),
+        _ => Err(Status::no_such_resource()),
+    }
 }
 
 /// What is posted here: group, version and kind of the body.
@@ -81,13 +100,27 @@ fn expected<'a>(group: &'a str, version: &'a str, kind: &'a str) -> Expected<'a>
     Expected { group, version, kind, type_id: Schema::builtin().kind(group, version, kind) }
 }
 
-/// The object with the sections that are there even when nothing is in them.
+/// Whether the answer is the posted object with a status. Others are made anew.
+fn answers_what_was_asked(kind: &str) -> bool {
+    !matches!(kind, "SelfSubjectReview" | "SelfSubjectRulesReview")
+}
+
+/// What upstream's source calls the type.
+fn go_type(expected: &Expected<'_>) -> String {
+    let package = expected.group.split('.').next().unwrap_or_default();
+    format!("*{package}.{}", expected.kind)
+}
+
+/// The object with the sections and defaults that are there even when nothing is in them.
 fn with_sections(mut object: Value, kind: &str) -> Value {
     if !object["metadata"].is_object() {
         object["metadata"] = json!({});
     }
     if !object["spec"].is_object() && kind != "SelfSubjectReview" {
         object["spec"] = json!({});
+    }
+    if kind == "TokenRequest" && object["spec"]["expirationSeconds"].is_null() {
+        object["spec"]["expirationSeconds"] = auth::DEFAULT_EXPIRATION_SECONDS.into();
     }
     object
 }

@@ -64,7 +64,6 @@ pub(super) fn answer(
     request["metadata"]["uid"] = uid.into();
     request["metadata"]["creationTimestamp"] = rfc3339(now)?.into();
     request["spec"]["audiences"] = json!(wished.audiences);
-    request["spec"]["expirationSeconds"] = seconds.into();
     if !bound.is_object() {
         request["spec"]["boundObjectRef"] = Value::Null;
     }
@@ -118,7 +117,7 @@ fn wishes(chain: &Chain, spec: &Value) -> Result<Wishes, Status> {
     if audiences.is_empty() {
         audiences = chain.authenticator.audiences().to_vec();
     }
-    let seconds = spec["expirationSeconds"].as_i64().unwrap_or(auth::DEFAULT_EXPIRATION_SECONDS);
+    let seconds = spec["expirationSeconds"].as_i64().unwrap_or_default();
     let path = Path::new("spec").child("expirationSeconds");
     let detail = if seconds < MIN_EXPIRATION_SECONDS {
         "may not specify a duration less than 10 minutes"

@@ -88,6 +88,32 @@ async fn reviews_of_oneself_repeat_nothing() {
 }
 
 #[tokio::test]
+async fn reviews_have_owners_and_no_tables() {
+    let server = server().await;
+    let path = format!("{ACCESS}/selfsubjectaccessreviews");
+    let question = json!({"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}});
+    let client = |accept: &str| Client::admin(&server).with("accept", accept).with("user-agent", "kubectl/1");
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let refused = client(table).post(&path, question.clone()).await;
+    assert_eq!((refused.code, refused.json()["reason"].as_str()), (406, Some("NotAcceptable")));
+    let token =
+        client(table).post("/api/v1/namespaces/default/serviceaccounts/default/token", json!({})).await;
+    assert_eq!(token.code, 406, "nor have subresources that make things");
+    let review = client(&format!("{table},application/json")).post(&path, question.clone()).await;
+    let managed = &review.json()["metadata"]["managedFields"];
+    assert_eq!(
+        (&managed[0]["manager"], &managed[0]["fieldsV1"]),
+        (
+            &json!("kubectl"),
+            &json!({"f:spec": {"f:nonResourceAttributes": {".": {}, "f:path": {}, "f:verb": {}}}})
+        )
+    );
+    let metadata = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    let partial = client(metadata).post(&path, question).await.json();
+    assert_eq!((&partial["kind"], partial.get("spec")), (&json!("PartialObjectMetadata"), None));
+}
+
+#[tokio::test]
 async fn foreign_tokens_are_nobodys() {
     let server = server().await;
     let review = json!({"spec": {"token": "bogus"}});

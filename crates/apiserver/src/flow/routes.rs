@@ -10,7 +10,7 @@ use super::metrics::{Gauge, process_gauges};
 use super::pages::{not_found, version};
 use super::{Admitted, Chain};
 use crate::ApiBody;
-use crate::http::{Accept, RequestInfo, Wishes, read_limited, respond, router};
+use crate::http::{Accept, Offer, RequestInfo, Wishes, read_limited, respond, router};
 use crate::registry::ApiRequest;
 
 impl Chain {
@@ -40,9 +40,8 @@ impl Chain {
         if self.is_known(&info) {
             self.check_route(&parts, &info)?;
         }
-        let wanted = header(&parts.headers, ACCEPT);
-        let accept =
-            if has_protobuf(&info) { Accept::negotiate(wanted)? } else { Accept::negotiate_text(wanted)? };
+        let offer = Offer { protobuf: has_protobuf(&info), tables: has_tables(&info) };
+        let accept = Accept::negotiate(header(&parts.headers, ACCEPT), offer)?;
         let wishes = Wishes::of(&parts.headers, &query, &accept);
         let body = if matches!(parts.method, Method::GET | Method::HEAD) {
             bytes::Bytes::new()
@@ -196,6 +195,21 @@ fn has_protobuf(info: &RequestInfo) -> bool {
     Resources::builtin()
         .lookup(&info.group, &info.version, &info.resource)
         .is_some_and(|resource| resource.type_id.is_some())
+}
+
+/// Whether what is answered can be shown in a Table. Upstream leaves it out of most subresources.
+fn has_tables(info: &RequestInfo) -> bool {
+    const STATUSES_WITHOUT: [(&str, &str); 3] = [
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("apiregistration.k8s.io", "apiservices"),
+        ("resource.k8s.io", "resourceclaims"),
+    ];
+    let resource = (info.group.as_str(), info.resource.as_str());
+    match info.subresource.as_str() {
+        "" => resource != ("", "bindings"),
+        "status" => !STATUSES_WITHOUT.contains(&resource),
+        subresource => subresource == "scale",
+    }
 }
 
 /// A header's text.

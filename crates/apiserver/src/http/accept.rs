@@ -138,21 +138,37 @@ pub struct Accept {
     pub pretty: bool,
 }
 
+/// What a path offers besides its objects as text and their metadata.
+#[derive(Debug, Clone, Copy)]
+pub struct Offer {
+    /// Its objects have a protobuf form.
+    pub protobuf: bool,
+    /// They can be shown in a Table.
+    pub tables: bool,
+}
+
+impl Offer {
+    /// Everything.
+    pub const ALL: Self = Self { protobuf: true, tables: true };
+    /// What subresources that are no view of an object have.
+    pub const NO_TABLES: Self = Self { protobuf: true, tables: false };
+
+    fn has(self, accept: &Accept) -> bool {
+        match accept.transform {
+            Transform::None => self.protobuf || accept.format != Format::Protobuf,
+            Transform::Table(_) => self.tables,
+            Transform::PartialObjectMetadata(_) | Transform::PartialObjectMetadataList(_) => true,
+        }
+    }
+}
+
 impl Accept {
     /// Picks the best clause that can be served. No header means JSON.
     ///
     /// # Errors
     /// 406 when nothing that is offered is accepted.
-    pub fn negotiate(header: Option<&str>) -> Result<Accept, Status> {
-        Self::pick(header, |_| true)
-    }
-
-    /// The same for objects that have no protobuf form, unless only their metadata is wanted.
-    ///
-    /// # Errors
-    /// 406 when nothing that is offered is accepted.
-    pub fn negotiate_text(header: Option<&str>) -> Result<Accept, Status> {
-        Self::pick(header, |accept| accept.format != Format::Protobuf || accept.transform != Transform::None)
+    pub fn negotiate(header: Option<&str>, offer: Offer) -> Result<Accept, Status> {
+        Self::pick(header, |accept| offer.has(accept))
     }
 
     /// The same for refusals, of which there are no other views. Who accepts none of their forms gets JSON for people.
@@ -264,7 +280,7 @@ mod tests {
             (Some("text/html"), None),
         ];
         for (header, expected) in cases {
-            assert_eq!(Accept::negotiate(header).ok(), expected, "{header:?}");
+            assert_eq!(Accept::negotiate(header, Offer::ALL).ok(), expected, "{header:?}");
         }
     }
 
@@ -279,19 +295,29 @@ mod tests {
             "application/json;stream=other",
             "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",
         ] {
-            let refused = Accept::negotiate(Some(header)).map_err(|status| (status.code, status.message));
+            let refused =
+                Accept::negotiate(Some(header), Offer::ALL).map_err(|status| (status.code, status.message));
             assert_eq!(refused, Err((406, all.to_owned())), "{header}");
         }
     }
 
     #[test]
     fn custom_objects_are_not_written_as_protobuf() {
-        let negotiated = |header| Accept::negotiate_text(Some(header)).ok();
+        let text = Offer { protobuf: false, ..Offer::ALL };
+        let negotiated = |header| Accept::negotiate(Some(header), text).ok();
         let both = "application/vnd.kubernetes.protobuf,application/json";
         assert_eq!(negotiated(both), Some(Accept::default()));
         assert_eq!(negotiated("application/vnd.kubernetes.protobuf"), None);
         let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
         assert_eq!(negotiated(metadata).map(|accept| accept.format), Some(Format::Protobuf));
+    }
+
+    #[test]
+    fn not_everything_has_a_table() {
+        let negotiated = |header| Accept::negotiate(Some(header), Offer::NO_TABLES).ok();
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(negotiated(table), None);
+        assert_eq!(negotiated(&format!("{table},application/json")), Some(Accept::default()));
     }
 
     #[test]
@@ -313,8 +339,8 @@ mod tests {
 
     #[test]
     fn partial_metadata_is_recognised() {
-        let accept =
-            Accept::negotiate(Some("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"));
+        let header = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+        let accept = Accept::negotiate(Some(header), Offer::ALL);
         assert_eq!(accept.ok().map(|a| a.transform), Some(Transform::PartialObjectMetadataList("v1")));
     }
 }

@@ -12,7 +12,7 @@ pub(crate) mod router;
 mod warnings;
 mod watch_frames;
 
-pub use accept::{Accept, Format, MediaRange, Transform, parse_accept};
+pub use accept::{Accept, Format, MediaRange, Offer, Transform, parse_accept};
 pub(crate) use accept::{FORMATS, MEDIA_TYPES};
 pub use body::{BODY_BYTES_MAX, empty, full, read_limited};
 pub(crate) use object::{BodyError, delete_options, read_object};

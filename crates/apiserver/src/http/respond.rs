@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn failures_tell_when_to_try_again() {
-        let accept = Accept::negotiate(None).expect("JSON");
+        let accept = Accept::default();
         for (seconds, header) in [(0, None), (10, Some("10"))] {
             let wishes = Wishes::of(&HeaderMap::new(), &Query::default(), &accept);
             let failure = Status::too_many_requests("later", seconds).with_warnings(["old".to_owned()]);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{connect, forward, target};
 use crate::ApiBody;
 use crate::flow::{Admitted, Chain, header};
-use crate::http::{Accept, MEDIA_TYPES, Query, RequestInfo, Transform, empty, percent_encode, router};
+use crate::http::{Accept, MEDIA_TYPES, Offer, Query, RequestInfo, empty, percent_encode, router};
 
 /// So much of a kubelet's refusal is shown, bytes.
 const REFUSAL_BYTES_MAX: usize = 50_000;
@@ -73,10 +73,7 @@ fn container(pod: &Value, asked: Option<&str>) -> Result<String, Status> {
 fn check_accept(headers: &HeaderMap) -> Result<(), Status> {
     let types: Vec<&str> = [TEXT].into_iter().chain(MEDIA_TYPES).collect();
     router::check_accept(headers, &types)?;
-    match Accept::negotiate(header(headers, ACCEPT))?.transform {
-        Transform::Table(_) => Err(Status::not_acceptable(&MEDIA_TYPES)),
-        _ => Ok(()),
-    }
+    Accept::negotiate(header(headers, ACCEPT), Offer::NO_TABLES).map(drop)
 }
 
 /// `pods/log`

@@ -72,20 +72,32 @@ impl View {
     /// # Errors
     /// 406 for a view that a single object does not have.
     pub fn value(&self, handle: &ResourceHandle, object: Value) -> Result<Value, Status> {
-        match self.transform {
-            Transform::None => Ok(object),
-            Transform::PartialObjectMetadata(version) => Ok(partial(&object, version)),
-            Transform::Table(version) => {
-                let mut table = Table::new(handle, version, self.include);
-                table.resource_version = machinery::meta::resource_version(&object).to_owned();
-                table.push(handle, &object);
-                Ok(table.into_value())
-            }
-            Transform::PartialObjectMetadataList(_) => Err(not_acceptable(format!(
-                "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
-                handle.go_type()
-            ))),
-        }
+        let Transform::Table(version) = self.transform else {
+            return without_table(object, self.transform, || handle.go_type());
+        };
+        let mut table = Table::new(handle, version, self.include);
+        table.resource_version = machinery::meta::resource_version(&object).to_owned();
+        table.push(handle, &object);
+        Ok(table.into_value())
+    }
+}
+
+/// One object, or its metadata, where no Table is offered. `go_type` is what upstream's source calls its type.
+///
+/// # Errors
+/// 406 for a view that a single object does not have.
+pub(crate) fn without_table(
+    object: Value,
+    transform: Transform,
+    go_type: impl FnOnce() -> String,
+) -> Result<Value, Status> {
+    match transform {
+        Transform::None | Transform::Table(_) => Ok(object),
+        Transform::PartialObjectMetadata(version) => Ok(partial(&object, version)),
+        Transform::PartialObjectMetadataList(_) => Err(not_acceptable(format!(
+            "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+            go_type()
+        ))),
     }
 }
 

@@ -62,6 +62,8 @@ use serde_json::Value;
 use store::{Cache, ListOptions, Store};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use answer::without_table;
+pub(crate) use apply::{manager, owned_by_poster};
 pub(crate) use body::{Body, Expected, read as read_body};
 pub use handle::{Column, ResourceHandle, Storage};
 pub(crate) use keys::prefix;

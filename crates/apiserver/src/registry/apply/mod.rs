@@ -25,11 +25,12 @@ use jiff::Timestamp;
 use machinery::decode::{self, DecodeError, Decoded, Media};
 use machinery::meta;
 use machinery::patch::kind_of;
+use machinery::schema::TypeId;
 use machinery::status::Status;
 use machinery::text::is_print;
 use serde_json::{Map, Value};
 
-use self::owner::{Conflicts, Versions, Writer};
+use self::owner::{Conflicts, OneVersion, Versions, Writer};
 use self::set::Set;
 use self::shape::Shape;
 use super::body::Expected;
@@ -93,11 +94,14 @@ impl Versions for ResourceVersions<'_> {
     }
 }
 
+/// Who writes: the named field manager, or what the user agent calls itself.
+pub(crate) fn manager(options: &WriteOptions, user_agent: Option<&str>) -> String {
+    options.field_manager.clone().unwrap_or_else(|| from_user_agent(user_agent.unwrap_or_default()))
+}
+
 impl Call<'_> {
-    /// Who writes: the named field manager, or what the user agent calls itself.
     fn manager(&self, options: &WriteOptions) -> String {
-        let agent = || from_user_agent(self.request.user_agent.as_deref().unwrap_or_default());
-        options.field_manager.clone().unwrap_or_else(agent)
+        manager(options, self.request.user_agent.as_deref())
     }
 
     /// Records in a new or changed object (stored version, with defaults) who owns which field. `old` is the object as it
@@ -247,7 +251,8 @@ impl Call<'_> {
     ) -> Value {
         let manager = self.manager(options);
         let entries = managed::stored(fields_of(old));
-        let writer = self.scale_writer(&manager);
+        let versions = scale::versions();
+        let writer = scale_writer(&manager, &versions);
         let after = writer.update(live, scale, scale::to_scale(&entries, |version| self.is_served(version)));
         self.to_parent(entries, after)
     }
@@ -263,24 +268,15 @@ impl Call<'_> {
         let entries = managed::stored(fields_of(old));
         let of_scale = scale::to_scale(&entries, |version| self.is_served(version));
         let fields = managed::to_json(of_scale);
-        let applied =
-            apply(&self.scale_writer(&manager), live, &wanted.config, Some(&fields), &wanted.options)?;
+        let versions = scale::versions();
+        let writer = scale_writer(&manager, &versions);
+        let applied = apply(&writer, live, &wanted.config, Some(&fields), &wanted.options)?;
         let applied = wanted.unless_refused(applied)?;
         let mut object = applied.object;
         if let Some(id) = scale::type_id() {
             decode::check(&mut object, id).map_err(|error| unfit(&wanted.config, &error))?;
         }
         Ok((object, self.to_parent(entries, applied.entries)))
-    }
-
-    fn scale_writer<'w>(&self, manager: &'w str) -> Writer<'w> {
-        Writer {
-            manager,
-            api_version: scale::API_VERSION,
-            subresource: "scale",
-            now: Timestamp::now(),
-            versions: &scale::ScaleVersions,
-        }
     }
 
     fn to_parent(&self, entries: Vec<managed::Entry>, scale: Vec<managed::Entry>) -> Value {
@@ -307,6 +303,23 @@ impl Wanted {
     pub fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }
+}
+
+fn scale_writer<'w>(manager: &'w str, versions: &'w OneVersion<'_>) -> Writer<'w> {
+    Writer { manager, api_version: scale::API_VERSION, subresource: "scale", now: Timestamp::now(), versions }
+}
+
+/// The `managedFields` of an object that is answered and not stored: all its fields are the poster's.
+pub(crate) fn owned_by_poster(
+    object: &Value,
+    type_id: Option<TypeId>,
+    manager: &str,
+    subresource: &str,
+) -> Value {
+    let api_version = meta::api_version(object);
+    let versions = OneVersion { api_version, type_id };
+    let writer = Writer { manager, api_version, subresource, now: Timestamp::now(), versions: &versions };
+    managed::to_json(writer.update(&Value::Object(Map::new()), object, Vec::new()))
 }
 
 /// Applies a configuration; kubectl may take what it applied from the client's side before.

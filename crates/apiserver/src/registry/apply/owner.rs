@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
+use machinery::schema::TypeId;
 use serde_json::{Map, Value};
 
 use super::compare::Comparison;
@@ -45,6 +46,28 @@ pub trait Versions: Sync {
     fn shape(&self, api_version: &str) -> Shape;
     /// Fields of a version that this path of the API does not write, with all that is below them.
     fn unwritten(&self, api_version: &str) -> Set;
+}
+
+/// Objects that are served in one version only, which is written as a whole.
+pub struct OneVersion<'a> {
+    /// The version.
+    pub api_version: &'a str,
+    /// Its schema.
+    pub type_id: Option<TypeId>,
+}
+
+impl Versions for OneVersion<'_> {
+    fn convert(&self, object: &Value, api_version: &str) -> Option<Value> {
+        (api_version == self.api_version).then(|| object.clone())
+    }
+
+    fn shape(&self, _: &str) -> Shape {
+        Shape::of(self.type_id)
+    }
+
+    fn unwritten(&self, _: &str) -> Set {
+        Set::default()
+    }
 }
 
 /// One write.

@@ -1,12 +1,10 @@
 //! Ownership of `spec.replicas` between an object and its scale (apimachinery `managedfields/scalehandler.go`).
 
 use machinery::schema::{Schema, TypeId};
-use serde_json::Value;
 
 use super::managed::{Entry, Owner};
-use super::owner::Versions;
+use super::owner::OneVersion;
 use super::set::Set;
-use super::shape::Shape;
 
 /// Version of the scale.
 pub const API_VERSION: &str = "autoscaling/v1";
@@ -18,20 +16,8 @@ pub fn type_id() -> Option<TypeId> {
 }
 
 /// A scale is served in one version only.
-pub struct ScaleVersions;
-
-impl Versions for ScaleVersions {
-    fn convert(&self, object: &Value, api_version: &str) -> Option<Value> {
-        (api_version == API_VERSION).then(|| object.clone())
-    }
-
-    fn shape(&self, _: &str) -> Shape {
-        Shape::of(type_id())
-    }
-
-    fn unwritten(&self, _: &str) -> Set {
-        Set::default()
-    }
+pub fn versions() -> OneVersion<'static> {
+    OneVersion { api_version: API_VERSION, type_id: type_id() }
 }
 
 fn in_version(owner: &Owner, api_version: &str) -> Owner {

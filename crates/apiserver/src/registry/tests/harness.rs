@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use store::{Embedded, Etcd, EtcdOptions, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Accept, Query, RequestInfo};
+use crate::http::{Accept, Offer, Query, RequestInfo};
 use crate::registry::{Answer, AnswerBody, ApiRequest, Authorizer, Registry};
 
 /// How long a test waits for something that has to come.
@@ -113,7 +113,7 @@ impl Harness {
             user: Arc::new(self.user.clone()),
             query,
             content_type: ask.content_type.map(str::to_owned),
-            accept: Accept::negotiate(ask.accept)?,
+            accept: Accept::negotiate(ask.accept, Offer::ALL)?,
             user_agent: None,
         };
         self.registry.handle(request, body).await
