@@ -80,6 +80,9 @@ pub enum ReadError {
     /// What was read is not what was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// It was written in a format that this program does not know.
+    #[error("the store cannot be read by this version of the program: {0}")]
+    UnknownFormat(String),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

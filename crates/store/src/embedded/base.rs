@@ -6,12 +6,13 @@ use std::io;
 use crate::error::ReadError;
 use crate::types::KEY_MAX;
 
-use super::FORMAT;
 use super::disk::{self, DiskFile};
-use super::record::{self, Head, Record, checksum, number};
+use super::header::{self, HEADER};
+use super::record::{self, Head, Record, number};
 
-const MAGIC: &[u8; 8] = b"KNARRbas";
-const HEADER: usize = 64;
+const MAGIC: [u8; 8] = *b"KNARRbas";
+/// Far below the greatest number there is, so that writes always find a next one.
+const REVISION_MAX: u64 = 1 << 62;
 /// Bytes read or written at a time.
 const PIECE: usize = 1 << 20;
 
@@ -40,17 +41,13 @@ pub(super) struct Header {
 
 impl Header {
     fn encode(&self) -> [u8; HEADER] {
-        let mut bytes = [0; HEADER];
-        bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT.to_be_bytes());
+        let mut bytes = header::begin(MAGIC);
         bytes[16..32].copy_from_slice(&self.cluster);
         bytes[32..40].copy_from_slice(&self.revision.to_be_bytes());
         bytes[40..48].copy_from_slice(&self.records.to_be_bytes());
         bytes[48..56].copy_from_slice(&self.bytes.to_be_bytes());
         bytes[56..60].copy_from_slice(&self.sum.to_be_bytes());
-        let sum = checksum(&[&bytes[..60]]);
-        bytes[60..].copy_from_slice(&sum.to_be_bytes());
-        bytes
+        header::seal(bytes)
     }
 
     /// The header of a file, whose length it must tell.
@@ -63,29 +60,28 @@ impl Header {
             }
             read => read?,
         }
+        header::check(&bytes, MAGIC)?;
         let long = |at| number(&bytes, at).map_or(0, u64::from_be_bytes);
-        let short = |at| number(&bytes, at).map_or(0, u32::from_be_bytes);
-        if !bytes.starts_with(MAGIC) || short(60) != checksum(&[&bytes[..60]]) {
-            return Err(damaged("its header is wrong"));
-        }
-        if short(8) != FORMAT {
-            return Err(damaged(&format!("it has format {}, this program knows {FORMAT}", short(8))));
-        }
         let header = Header {
             cluster: number(&bytes, 16).unwrap_or_default(),
             revision: long(32),
             records: long(40),
             bytes: long(48),
-            sum: short(56),
+            sum: number(&bytes, 56).map_or(0, u32::from_be_bytes),
         };
-        let length = file.length()?;
-        match header.bytes.checked_add(HEADER as u64) == Some(length) {
-            true => Ok(header),
-            false => Err(damaged(&format!(
-                "it has {length} bytes instead of {}",
-                header.bytes.saturating_add(HEADER as u64)
-            ))),
+        if header.revision > REVISION_MAX {
+            return Err(damaged("its revision is too great"));
         }
+        let length = file.length()?;
+        match header.length() == length {
+            true => Ok(header),
+            false => Err(damaged(&format!("it has {length} bytes instead of {}", header.length()))),
+        }
+    }
+
+    /// Bytes of the file.
+    pub(super) fn length(&self) -> u64 {
+        self.bytes.saturating_add(HEADER as u64)
     }
 }
 
@@ -231,5 +227,22 @@ impl<'a> Records<'a> {
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> ReadError {
         ReadError::Io(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemoryDisk;
+    use super::*;
+    use crate::embedded::disk::Disk;
+
+    #[test]
+    fn a_revision_that_leaves_no_room_is_refused() {
+        let disk = MemoryDisk::default();
+        for (revision, fits) in [(REVISION_MAX, true), (REVISION_MAX + 1, false), (u64::MAX, false)] {
+            let file = disk.create("base").unwrap();
+            Writer::new(&*file, [0; 16], revision).finish().unwrap();
+            assert_eq!(Header::read(&*file).is_ok(), fits, "{revision}");
+        }
     }
 }

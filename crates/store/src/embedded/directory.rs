@@ -55,6 +55,14 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// A file of it was written by another version of the program.
+    #[error("the store in {} cannot be read by this version of the program: {reason}", path.display())]
+    UnknownFormat {
+        /// The directory.
+        path: PathBuf,
+        /// Which file, and its format.
+        reason: String,
+    },
     /// What is there is not what was written.
     #[error("the store in {} is damaged: {reason}", path.display())]
     Damaged {

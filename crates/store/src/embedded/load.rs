@@ -43,6 +43,7 @@ pub(super) struct Loaded {
 fn naming(name: &str) -> impl Fn(ReadError) -> ReadError {
     move |error| match error {
         ReadError::Damaged(what) => ReadError::Damaged(format!("{name}: {what}")),
+        ReadError::UnknownFormat(what) => ReadError::UnknownFormat(format!("{name}: {what}")),
         ReadError::Io(what) => ReadError::Io(format!("{name}: {what}")),
         other => other,
     }
@@ -102,7 +103,7 @@ struct Load {
 impl Load {
     fn base(disk: &dyn Disk, revision: u64) -> Result<Load, ReadError> {
         let name = base::name(revision);
-        let file = disk.open(&name)?;
+        let file = disk.open(&name).map_err(|error| naming(&name)(error.into()))?;
         let header = base::Header::read(&*file).map_err(naming(&name))?;
         if header.revision != revision {
             return Err(naming(&name)(ReadError::Damaged("it is of another revision".to_owned())));
@@ -155,7 +156,7 @@ impl Load {
     ) -> Result<(Segment, u32), ReadError> {
         let file = disk.open(&log::name(number))?;
         let bytes = contents(&*file, bytes)?;
-        let header = Header::decode(bytes).map_err(ReadError::Damaged)?;
+        let header = Header::decode(bytes)?;
         if header.cluster != self.cluster {
             return Err(ReadError::Damaged("it belongs to another store".to_owned()));
         }
@@ -215,11 +216,16 @@ fn gapless(disk: &dyn Disk, numbers: &[u64], used: usize) -> Result<(), ReadErro
     }
 }
 
-/// Whether there is anything in a segment.
+/// Whether there is anything in a segment. Where that would be is known of this format only.
 fn is_used(disk: &dyn Disk, number: u64) -> Result<bool, ReadError> {
+    let name = log::name(number);
     let mut bytes = Vec::new();
-    let bytes = contents(&*disk.open(&log::name(number))?, &mut bytes)?;
-    Ok(!segment::is_zero(bytes.get(START as usize..).unwrap_or_default()))
+    let file = disk.open(&name).map_err(|error| naming(&name)(error.into()))?;
+    let bytes = contents(&*file, &mut bytes).map_err(naming(&name))?;
+    match Header::decode(bytes) {
+        Err(unknown @ ReadError::UnknownFormat(_)) => Err(naming(&name)(unknown)),
+        _ => Ok(!segment::is_zero(bytes.get(START as usize..).unwrap_or_default())),
+    }
 }
 
 /// Reads all of a file into a buffer that is used again.

@@ -10,6 +10,7 @@ mod base;
 mod directory;
 mod disk;
 mod index;
+mod header;
 mod load;
 mod log;
 mod memory;
@@ -153,6 +154,7 @@ impl Embedded {
             ReadError::Io(reason) => OpenError::Io { path: path.to_owned(), reason },
             ReadError::Damaged(reason) => OpenError::Damaged { path: path.to_owned(), reason },
             error => OpenError::Damaged { path: path.to_owned(), reason: error.to_string() },
+            ReadError::UnknownFormat(reason) => OpenError::UnknownFormat { path: path.to_owned(), reason },
         })
     }
 

@@ -6,11 +6,10 @@
 
 use crate::error::ReadError;
 
-use super::FORMAT;
+use super::header::{self, HEADER};
 use super::record::{Record, checksum, number};
 
-const MAGIC: &[u8; 8] = b"KNARRlog";
-const HEADER: usize = 64;
+const MAGIC: [u8; 8] = *b"KNARRlog";
 /// The header has its sector to itself.
 pub(super) const START: u64 = SECTOR as u64;
 /// Disks write so many bytes whole, or not at all.
@@ -34,29 +33,24 @@ pub(super) struct Header {
 
 impl Header {
     pub(super) fn encode(&self) -> [u8; HEADER] {
-        let mut bytes = [0; HEADER];
-        bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT.to_be_bytes());
+        let mut bytes = header::begin(MAGIC);
         bytes[16..32].copy_from_slice(&self.cluster);
         bytes[32..40].copy_from_slice(&self.length.to_be_bytes());
         bytes[40..48].copy_from_slice(&self.salt.to_be_bytes());
-        let sum = checksum(&[&bytes[..60]]);
-        bytes[60..].copy_from_slice(&sum.to_be_bytes());
-        bytes
+        header::seal(bytes)
     }
 
     /// The header of a file of which `file` is all.
-    pub(super) fn decode(file: &[u8]) -> Result<Header, String> {
-        let bytes = file.get(..HEADER).ok_or("its header is missing")?;
-        if !bytes.starts_with(MAGIC) || number(bytes, 60) != Some(checksum(&[&bytes[..60]]).to_be_bytes()) {
-            return Err("its header is wrong".to_owned());
-        }
+    pub(super) fn decode(file: &[u8]) -> Result<Header, ReadError> {
+        let damaged = |what: &str| ReadError::Damaged(what.to_owned());
+        let bytes = file.get(..HEADER).ok_or_else(|| damaged("its header is missing"))?;
+        header::check(bytes, MAGIC)?;
         let long = |at| number(bytes, at).map_or(0, u64::from_be_bytes);
         let header =
             Header { cluster: number(bytes, 16).unwrap_or_default(), length: long(32), salt: long(40) };
         match header.length.cmp(&(file.len() as u64)) {
             std::cmp::Ordering::Equal => Ok(header),
-            _ => Err(format!("it has {} bytes instead of {}", file.len(), header.length)),
+            _ => Err(damaged(&format!("it has {} bytes instead of {}", file.len(), header.length))),
         }
     }
 }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod formats;
+
 use std::fs;
 
 use super::*;
