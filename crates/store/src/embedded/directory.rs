@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -89,15 +89,21 @@ fn owner(pid: Option<u32>) -> String {
 pub(super) fn open(path: &Path) -> Result<(Arc<dyn Disk>, File), OpenError> {
     let lock = claim(path)?;
     let data = path.join(DATA);
-    if !data.exists() {
-        let mut cluster = [0; 16];
-        let create = |disk: &Directory| {
-            getrandom::fill(&mut cluster).map_err(|error| io::Error::other(error.to_string()))?;
-            load::create(disk, cluster)
-        };
-        prepare(path, create).and_then(|()| publish(path)).map_err(failed(path))?;
-    }
+    let made = if data.exists() {
+        clear(path)
+    } else {
+        let create = |disk: &Directory| load::create(disk, identity()?);
+        prepare(path, create).and_then(|()| publish(path))
+    };
+    made.map_err(failed(path))?;
     Ok((Arc::new(Directory(data)), lock))
+}
+
+/// What tells one store from another.
+pub(super) fn identity() -> io::Result<[u8; 16]> {
+    let mut cluster = [0; 16];
+    getrandom::fill(&mut cluster).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(cluster)
 }
 
 /// Locks the directory of a store, which need not have one yet.
@@ -160,9 +166,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 /// Makes a store beside, so that half a store never looks like one.
 pub(super) fn prepare(path: &Path, fill: impl FnOnce(&Directory) -> io::Result<()>) -> io::Result<()> {
     let creating = path.join(CREATING);
-    if creating.exists() {
-        fs::remove_dir_all(&creating)?;
-    }
+    clear(path)?;
     DirBuilder::new().mode(0o700).create(&creating)?;
     let disk = Directory(creating);
     fill(&disk)?;
@@ -176,10 +180,33 @@ pub(super) fn publish(path: &Path) -> io::Result<()> {
         renameat2(AT_FDCWD, &creating, AT_FDCWD, &data, RenameFlags::RENAME_EXCHANGE)?;
     } else {
         fs::rename(&creating, &data)?;
+        sync_above(path)?;
     }
+    clear(path)
+}
+
+/// Removes what was begun and not finished, or was exchanged for something new.
+fn clear(path: &Path) -> io::Result<()> {
+    // First of all, what it may have been exchanged for must be sure to stay.
     File::open(path)?.sync_all()?;
+    let creating = path.join(CREATING);
     match creating.exists() {
         true => fs::remove_dir_all(&creating),
         false => Ok(()),
     }
+}
+
+/// Sees to it that a new store's directory, and those of the same file system that it is in, are found again. Those that may not
+/// be read are older than it.
+fn sync_above(path: &Path) -> io::Result<()> {
+    let path = fs::canonicalize(path)?;
+    let device = path.metadata()?.dev();
+    for above in path.ancestors().skip(1) {
+        match File::open(above) {
+            Ok(directory) if directory.metadata()?.dev() == device => directory.sync_all()?,
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => break,
+        }
+    }
+    Ok(())
 }

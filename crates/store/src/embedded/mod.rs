@@ -7,6 +7,7 @@
 //! kept anew (`rewrite.rs`).
 
 mod base;
+mod deliver;
 mod directory;
 mod disk;
 mod index;

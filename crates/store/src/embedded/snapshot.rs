@@ -1,16 +1,16 @@
 //! Copies of a store in one file, made while it runs, and stores made from them.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::ReadError;
 
+use super::deliver::Undelivered;
 use super::disk::{Directory, Disk};
 use super::index::Index;
-use super::log::{self, UNFINISHED};
 use super::rewrite::{self, Hold};
-use super::{Embedded, OpenError, base, directory};
+use super::{Embedded, OpenError, base, directory, load, log};
 
 /// A restored store goes on so many revisions after its snapshot: no client has seen a later one, so each that did see one after
 /// the snapshot finds it compacted (410) and lists again, and does not wait for events that never come.
@@ -64,6 +64,14 @@ pub enum SnapshotError {
         /// What is wrong.
         reason: String,
     },
+    /// The file is a snapshot of another version of the program.
+    #[error("{} cannot be read by this version of the program: {reason}", path.display())]
+    UnknownFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        reason: String,
+    },
     /// The directory cannot take the store.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -76,39 +84,22 @@ impl Embedded {
     /// # Errors
     /// [`SnapshotError`]; there is no file then.
     pub fn snapshot(&self, file: &Path) -> Result<Snapshot, SnapshotError> {
-        let failed = |source| SnapshotError::File { path: file.to_owned(), source };
-        if file.exists() {
-            return Err(SnapshotError::Exists(file.to_owned()));
-        }
-        let absolute = std::path::absolute(file).map_err(failed)?;
-        let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-            return Err(failed(io::ErrorKind::InvalidInput.into()));
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::AlreadyExists => SnapshotError::Exists(file.to_owned()),
+            _ => SnapshotError::File { path: file.to_owned(), source },
         };
-        let (disk, name) = (Directory(parent.to_owned()), name.to_string_lossy().into_owned());
-        let unfinished = format!("{name}{UNFINISHED}");
-        let copied = self.copy_to(&disk, &unfinished);
-        let made = copied.and_then(|header| {
-            disk.rename(&unfinished, &name)?;
-            disk.sync_names()?;
-            Ok(Snapshot {
-                revision: header.revision,
-                objects: header.records,
-                bytes: fs::metadata(&absolute)?.len(),
-            })
-        });
-        made.map_err(|error| {
-            let _ = disk.remove(&unfinished);
-            match error {
-                Failure::Io(source) => failed(source),
-                Failure::Read(error) => SnapshotError::Read(error),
-            }
-        })
+        let to = Undelivered::new(file).map_err(failed)?;
+        let header = self.copy_to(&to.file).map_err(|failure| match failure {
+            Failure::Io(source) => failed(source),
+            Failure::Read(error) => SnapshotError::Read(error),
+        })?;
+        to.deliver().map_err(failed)?;
+        Ok(Snapshot { revision: header.revision, objects: header.records, bytes: header.length() })
     }
 
-    fn copy_to(&self, disk: &Directory, name: &str) -> Result<base::Header, Failure> {
-        let file = disk.create(name)?;
+    fn copy_to(&self, file: &File) -> Result<base::Header, Failure> {
         let hold = Hold::new(&self.shared.index, Index::revision);
-        let mut writer = base::Writer::new(&*file, self.shared.cluster, hold.revision);
+        let mut writer = base::Writer::new(file, self.shared.cluster, hold.revision);
         rewrite::copy(&self.shared, &hold, &mut writer, |_, _| {})?;
         Ok(writer.finish()?)
     }
@@ -141,12 +132,13 @@ impl From<ReadError> for Failure {
 /// [`SnapshotError`]; nothing has been changed then.
 pub fn restore(file: &Path, path: &Path) -> Result<Restored, SnapshotError> {
     let unreadable = |source| SnapshotError::File { path: file.to_owned(), source };
-    let damaged = |error: ReadError| SnapshotError::NotASnapshot {
-        path: file.to_owned(),
-        reason: match error {
-            ReadError::Damaged(what) => what,
-            error => error.to_string(),
-        },
+    let damaged = |error: ReadError| {
+        let path = file.to_owned();
+        match error {
+            ReadError::UnknownFormat(reason) => SnapshotError::UnknownFormat { path, reason },
+            ReadError::Damaged(reason) => SnapshotError::NotASnapshot { path, reason },
+            error => SnapshotError::NotASnapshot { path, reason: error.to_string() },
+        }
     };
     let snapshot = File::open(file).map_err(unreadable)?;
     let from = base::Header::read(&snapshot).map_err(damaged)?;
@@ -155,14 +147,15 @@ pub fn restore(file: &Path, path: &Path) -> Result<Restored, SnapshotError> {
     let _lock = directory::claim(path)?;
     let revision = from.revision.saturating_add(REVISIONS_SKIPPED);
     let fill = |disk: &Directory| {
-        let mut cluster = [0; 16];
-        getrandom::fill(&mut cluster).map_err(|error| io::Error::other(error.to_string()))?;
+        let other = |error: ReadError| io::Error::other(error.to_string());
+        let cluster = directory::identity()?;
         let file = disk.create(&base::name(revision))?;
         let mut writer = base::Writer::new(&*file, cluster, revision);
-        base::verify(&snapshot, &from, &mut |bytes| Ok(writer.add(bytes).map(drop)?))
-            .map_err(|error| io::Error::other(error.to_string()))?;
+        base::verify(&snapshot, &from, &mut |bytes| Ok(writer.add(bytes).map(drop)?)).map_err(other)?;
         writer.finish()?;
-        log::create(disk, 1, cluster, log::FIRST_BYTES).map(drop)
+        log::create(disk, 1, cluster, log::FIRST_BYTES)?;
+        // What cannot be opened must not replace what can.
+        load::load(disk).map(drop).map_err(other)
     };
     let filled = directory::prepare(path, fill).and_then(|()| directory::publish(path));
     filled.map_err(|error| OpenError::Io { path: path.to_owned(), reason: error.to_string() })?;

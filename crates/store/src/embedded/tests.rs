@@ -286,6 +286,7 @@ async fn a_snapshot_is_restored_with_later_revisions() {
     assert_eq!(snapshot.bytes, fs::metadata(&file).unwrap().len());
     let again = store.snapshot(&file).unwrap_err();
     assert!(matches!(again, SnapshotError::Exists(_)), "{again}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "nothing else is left there");
     let in_use = restore(&file, &directory.path().join("one")).unwrap_err();
     assert!(matches!(in_use, SnapshotError::Open(OpenError::InUse { .. })), "{in_use}");
     store.write(delete("/kept/0001", Expect::Any)).await.unwrap();
@@ -329,6 +330,11 @@ async fn a_damaged_snapshot_is_refused_and_changes_nothing() {
             assert!(matches!(error, SnapshotError::NotASnapshot { .. }), "byte {at}: {error}");
         }
     }
+    fs::write(&file, &whole).unwrap();
+    formats::make_newer(&file);
+    let newer = restore(&file, &path).unwrap_err();
+    assert!(matches!(newer, SnapshotError::UnknownFormat { .. }), "{newer}");
+    assert!(newer.to_string().ends_with("it has format 3, this program knows 2"), "{newer}");
     fs::remove_file(&file).unwrap();
     assert!(matches!(restore(&file, &path).unwrap_err(), SnapshotError::File { .. }));
     assert_eq!(open(&path).get("/a").await, Ok(Some(kept)));
