@@ -42,8 +42,10 @@ enum Op {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     Error(io::ErrorKind),
-    /// A write takes only half of its bytes; other calls do as they should.
+    /// A write or read takes only half of its bytes; other calls do as they should.
     Short,
+    /// What calls panics.
+    Panic,
 }
 
 #[derive(Default)]
@@ -54,6 +56,9 @@ struct State {
     calls: usize,
     /// At which call, and how.
     fault: Option<(usize, Fault)>,
+    /// The same for reads.
+    reads: usize,
+    read_fault: Option<(usize, Fault)>,
 }
 
 /// The disk; clones are the same one.
@@ -79,7 +84,14 @@ impl State {
     /// Counts a call and tells how it fails.
     fn call(&mut self) -> Option<Fault> {
         self.calls += 1;
-        self.fault.filter(|(at, _)| *at == self.calls).map(|(_, fault)| fault)
+        let fault = self.fault.filter(|(at, _)| *at == self.calls).map(|(_, fault)| fault);
+        assert!(fault != Some(Fault::Panic), "a panic that was asked for");
+        fault
+    }
+
+    fn read(&mut self) -> Option<Fault> {
+        self.reads += 1;
+        self.read_fault.filter(|(at, _)| *at == self.reads).map(|(_, fault)| fault)
     }
 
     /// The same for calls that cannot be short.
@@ -102,6 +114,30 @@ impl FaultyDisk {
         FaultyDisk(Arc::new(Mutex::new(state)))
     }
 
+    /// The same, of which everything is sure to stay.
+    pub(super) fn resumed(files: BTreeMap<String, Vec<u8>>) -> FaultyDisk {
+        let disk = FaultyDisk::of(files);
+        {
+            let state = &mut *disk.0.lock();
+            for (name, file) in &state.names {
+                let (name, file) = (name.clone(), *file);
+                let bytes = state.files[file].as_slice().into();
+                state.trace.extend([
+                    Op::Create { name, file },
+                    Op::Write { file, at: 0, bytes },
+                    Op::Sync { file },
+                ]);
+            }
+            state.trace.push(Op::SyncNames);
+        }
+        disk
+    }
+
+    /// How many things were done.
+    pub(super) fn done(&self) -> usize {
+        self.0.lock().trace.len()
+    }
+
     /// The files as they are.
     pub(super) fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let state = self.0.lock();
@@ -115,6 +151,15 @@ impl FaultyDisk {
 
     pub(super) fn fail(&self, at: usize, fault: Fault) {
         self.0.lock().fault = Some((at, fault));
+    }
+
+    /// Reads so far.
+    pub(super) fn reads(&self) -> usize {
+        self.0.lock().reads
+    }
+
+    pub(super) fn fail_read(&self, at: usize, fault: Fault) {
+        self.0.lock().read_fault = Some((at, fault));
     }
 
     /// Notes what the store has acknowledged.
@@ -179,9 +224,14 @@ impl DiskFile for FaultyFile {
     }
 
     fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
-        let state = self.disk.0.lock();
+        let mut state = self.disk.0.lock();
+        let asked = match state.read() {
+            Some(Fault::Error(kind)) => return Err(kind.into()),
+            Some(Fault::Short) => bytes.len().div_ceil(2),
+            _ => bytes.len(),
+        };
         let rest = state.files[self.file].get(at as usize..).unwrap_or_default();
-        let read = rest.len().min(bytes.len());
+        let read = rest.len().min(asked);
         bytes[..read].copy_from_slice(&rest[..read]);
         Ok(read)
     }
@@ -191,7 +241,7 @@ impl DiskFile for FaultyFile {
         let written = match state.call() {
             Some(Fault::Error(kind)) => return Err(kind.into()),
             Some(Fault::Short) => bytes.len().div_ceil(2),
-            None => bytes.len(),
+            Some(Fault::Panic) | None => bytes.len(),
         };
         write(&mut state.files[self.file], at as usize, &bytes[..written]);
         state.trace.push(Op::Write { file: self.file, at, bytes: bytes[..written].into() });

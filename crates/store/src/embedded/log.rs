@@ -71,6 +71,11 @@ impl Log {
         &self.current
     }
 
+    /// Bytes that the current segment has room for.
+    pub(super) fn left(&self) -> usize {
+        usize::try_from(self.current.header.length.saturating_sub(self.current.at)).unwrap_or(usize::MAX)
+    }
+
     /// Sees to it that a batch of so many bytes fits into the current segment. Returns the segment that was current before,
     /// if there is a new one. An error leaves everything as it was.
     pub(super) fn room(&mut self, bytes: usize) -> io::Result<Option<Segment>> {

@@ -10,8 +10,8 @@ mod base;
 mod deliver;
 mod directory;
 mod disk;
-mod index;
 mod header;
+mod index;
 mod load;
 mod log;
 mod memory;
@@ -154,8 +154,8 @@ impl Embedded {
         Embedded::over(disk, Some(lock), options).map_err(|error| match error {
             ReadError::Io(reason) => OpenError::Io { path: path.to_owned(), reason },
             ReadError::Damaged(reason) => OpenError::Damaged { path: path.to_owned(), reason },
-            error => OpenError::Damaged { path: path.to_owned(), reason: error.to_string() },
             ReadError::UnknownFormat(reason) => OpenError::UnknownFormat { path: path.to_owned(), reason },
+            error => OpenError::Damaged { path: path.to_owned(), reason: error.to_string() },
         })
     }
 

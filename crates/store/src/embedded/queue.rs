@@ -80,10 +80,11 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// What waits, if that is a single write.
-    pub(super) fn take_lone(&self) -> Option<Job> {
+    /// What waits, if that is a single write of an object with less than so many bytes.
+    pub(super) fn take_lone(&self, bytes: usize) -> Option<Job> {
         let jobs = &mut self.state.lock().jobs;
-        let lone = jobs.len() == 1 && matches!(jobs.front(), Some((Job::Write { .. }, _)));
+        let small = |job: &Job| matches!(job, Job::Write { .. }) && job.size() < bytes;
+        let lone = jobs.len() == 1 && jobs.front().is_some_and(|(job, _)| small(job));
         if lone { jobs.pop_front().map(|(job, _)| job) } else { None }
     }
 
@@ -112,6 +113,11 @@ impl Queue {
             }
         }
         Batch::Jobs(jobs)
+    }
+
+    /// Drops what waits.
+    pub(super) fn clear(&self) {
+        drop(std::mem::take(&mut self.state.lock().jobs));
     }
 
     /// Takes no more jobs; those that wait are still handed out.

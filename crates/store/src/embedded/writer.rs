@@ -1,13 +1,17 @@
-//! What writes, the thread that does it when there is much to write, and the one that feeds the caches.
+//! What writes: one batch after the other, and what goes with it.
+
+mod threads;
+mod tidy;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::error::WriteError;
@@ -17,14 +21,14 @@ use super::index::{Logged, Place, Version};
 use super::load::{Base, Loaded, Sealed};
 use super::log::{self, Log, Segment};
 use super::plan::{Applied, Plan, Planned};
-use super::queue::{Batch, Job, WriteReply};
-use super::rewrite::{Rewriting, Rewritten};
+use super::queue::{Job, WriteReply};
+use super::rewrite::Rewriting;
 use super::segment::{Draft, START};
 use super::window::Window;
-use super::{Health, Shared, base};
+use super::{Health, Shared};
+use threads::PoisonOnPanic;
+pub(super) use threads::{Lead, start};
 
-/// Committed batches that may wait for the feed; then the writer waits.
-const UNFED_MAX: usize = 64;
 /// So many writes are compacted at a time when nothing else is to be done: about a millisecond.
 const COMPACT_ALONE: usize = 4_096;
 /// So many are compacted beside a commit, and twice as many as it writes at least, so that compaction keeps up.
@@ -33,54 +37,12 @@ const COMPACT_ALONG: usize = 64;
 const HISTORY_BYTES_MAX: u64 = 256 << 20;
 /// A disk that syncs within this time is quick.
 const QUICK_SYNC: Duration = Duration::from_millis(1);
+/// Objects with at most so many bytes are written within about the same time …
+const QUICK_BYTES: usize = 64 << 10;
+/// … when the segment has room for them and for so much that goes with them.
+const QUICK_REST: usize = 4 << 10;
 /// How soon it is noticed that a base has been rewritten.
 const REWRITE_POLL: Duration = Duration::from_millis(50);
-
-/// Starts both threads.
-pub(super) fn start(shared: &Arc<Shared>, loaded: Opened) -> io::Result<(Lead, Vec<JoinHandle<()>>)> {
-    let (committed, unfed) = sync_channel(UNFED_MAX);
-    let fed = Arc::clone(shared);
-    let feeder = thread::Builder::new().name("store-feed".into()).spawn(move || feed(&fed, &unfed))?;
-    let window = Window::new(shared.options.keep_for, shared.options.keep_revisions);
-    let compacted = shared.index.read().compacted();
-    let writer = Writer {
-        shared: Arc::clone(shared),
-        committed: Some(committed),
-        handed: shared.feed.revision(),
-        window,
-        sampled: None,
-        target: 0,
-        compactions: Vec::new(),
-        recorded: compacted,
-        buffer: Vec::new(),
-        base: loaded.base,
-        sealed: loaded.sealed,
-        log: Log::new(Arc::clone(&shared.disk), loaded.current),
-        current_file: loaded.current_file,
-        rewriting: None,
-        rewrite_from: shared.options.rewrite_bytes,
-        quick: false,
-    };
-    let lead = Lead(Arc::new(Mutex::new(writer)));
-    let (writer, run) = (Arc::clone(&lead.0), Arc::clone(shared));
-    let writer = thread::Builder::new().name("store-write".into()).spawn(move || write(&run, &writer))?;
-    Ok((lead, vec![writer, feeder]))
-}
-
-/// The writer, for those who have something to write.
-pub(super) struct Lead(Arc<Mutex<Writer>>);
-
-impl Lead {
-    /// Has what waits written: at once and here when it is a single write, nobody writes and the disk is quick, which spares two
-    /// threads waking each other; else by the thread. Blocks no longer than a quick disk takes.
-    pub(super) fn take(&self, shared: &Shared) {
-        let lone = self.0.try_lock().filter(|writer| writer.quick);
-        match lone.and_then(|writer| Some((writer, shared.queue.take_lone()?))) {
-            Some((mut writer, job)) => writer.round(vec![job]),
-            None => shared.queue.wake(),
-        }
-    }
-}
 
 /// What the writer takes over from opening.
 pub(super) struct Opened {
@@ -97,42 +59,6 @@ impl Opened {
         let Loaded { cluster, index, base, sealed, current, current_file } = loaded;
         (index, Opened { cluster, base, sealed, current, current_file })
     }
-}
-
-/// Ends the store if its thread panics.
-struct PoisonOnPanic<'a>(&'a Shared, &'static str);
-
-impl Drop for PoisonOnPanic<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.poison(self.1);
-            self.0.feed.close();
-        }
-    }
-}
-
-fn feed(shared: &Shared, unfed: &Receiver<Vec<Applied>>) {
-    let _guard = PoisonOnPanic(shared, "the thread that feeds the caches has panicked");
-    for batch in unfed {
-        publish(shared, &batch);
-    }
-    shared.feed.close();
-}
-
-fn write(shared: &Shared, writer: &Mutex<Writer>) {
-    let _guard = PoisonOnPanic(shared, "the thread that writes has panicked");
-    // A crash may have come between a new base and this.
-    writer.lock().remove_passed();
-    loop {
-        let patience = writer.lock().patience();
-        match shared.queue.take(patience) {
-            Batch::Jobs(jobs) => writer.lock().round(jobs),
-            Batch::Idle => writer.lock().idle(),
-            Batch::Closed => break,
-        }
-    }
-    writer.lock().close();
-    shared.feed.close();
 }
 
 fn publish(shared: &Shared, batch: &[Applied]) {
@@ -176,13 +102,24 @@ type Writes = Vec<(Write, WriteReply)>;
 impl Writer {
     /// Writes what the jobs ask for, then looks after the rest.
     fn round(&mut self, jobs: Vec<Job>) {
-        let shared = Arc::clone(&self.shared);
-        let _guard = PoisonOnPanic(&shared, "a write has panicked");
         self.sample();
         let writes = self.sort(jobs);
         self.commit(writes);
         self.answer_compactions();
         self.tidy();
+    }
+
+    /// Writes what a job asks for on the thread of who asked.
+    fn write_now(&mut self, job: Job) {
+        let shared = Arc::clone(&self.shared);
+        let _guard = PoisonOnPanic(&shared, "a write has panicked");
+        let writes = self.sort(vec![job]);
+        self.commit(writes);
+    }
+
+    /// An object of so many bytes can be written at once.
+    fn quick_bytes(&self) -> usize {
+        if self.quick { self.log.left().saturating_sub(QUICK_REST).min(QUICK_BYTES) } else { 0 }
     }
 
     fn idle(&mut self) {
@@ -241,6 +178,10 @@ impl Writer {
     /// One batch: judge, write, sync, feed, answer.
     fn commit(&mut self, writes: Writes) {
         let shared = Arc::clone(&self.shared);
+        if matches!(*shared.health.borrow(), Health::Poisoned(_)) {
+            // What was planned before may be on the disk without being in the index.
+            return writes.into_iter().for_each(|(_, reply)| drop(reply.send(Err(shared.refusal()))));
+        }
         let (outcomes, draft, planned) = {
             let index = shared.index.read();
             let buffer = std::mem::take(&mut self.buffer);
@@ -336,65 +277,8 @@ impl Writer {
         }
     }
 
-    /// Rewrites the base when more than half of the disk's space is for nothing.
-    fn tidy(&mut self) {
-        if *self.shared.health.borrow() != Health::Running {
-            return;
-        }
-        if self.rewriting.as_ref().is_some_and(Rewriting::is_finished) {
-            match self.rewriting.take().map(Rewriting::join) {
-                Some(Ok(rewritten)) => self.replace_base(rewritten),
-                Some(Err(error)) => {
-                    tracing::error!(%error, "the space of what was compacted cannot be made free");
-                    self.rewrite_from = self.unneeded().saturating_add(self.shared.options.rewrite_bytes);
-                }
-                None => {}
-            }
-        }
-        let kept = self.shared.index.read().kept_bytes();
-        let due = self.unneeded() > kept.max(self.rewrite_from);
-        if due && self.rewriting.is_none() && self.shared.index.read().compacted() > self.base.revision {
-            self.rewriting = Rewriting::start(&self.shared).ok();
-        }
-    }
-
-    /// Bytes on disk of records that are not kept.
-    fn unneeded(&self) -> u64 {
-        let sealed: u64 = self.sealed.iter().map(|sealed| sealed.bytes).sum();
-        let all = self.base.bytes + sealed + self.log.current().at - START;
-        all.saturating_sub(self.shared.index.read().kept_bytes())
-    }
-
-    fn replace_base(&mut self, rewritten: Rewritten) {
-        let shared = Arc::clone(&self.shared);
-        let header = rewritten.header;
-        let file = rewritten.take_over(&shared.index);
-        let new = Base { file, revision: header.revision, bytes: header.bytes };
-        let old = std::mem::replace(&mut self.base, new);
-        self.remove(old.file, &base::name(old.revision));
-        self.remove_passed();
-        self.rewrite_from = shared.options.rewrite_bytes;
-        tracing::debug!(revision = header.revision, bytes = header.bytes, "the base has been rewritten");
-    }
-
-    /// Removes the segments of which the base has everything.
-    fn remove_passed(&mut self) {
-        let revision = self.base.revision;
-        let passed: Vec<_> = self.sealed.extract_if(.., |sealed| sealed.last <= revision).collect();
-        passed.iter().for_each(|sealed| self.remove(sealed.file, &sealed.name));
-    }
-
-    fn remove(&self, file: u32, name: &str) {
-        self.shared.index.write().close(file);
-        if let Err(error) = self.shared.disk.remove(name) {
-            // The next open tries again.
-            tracing::warn!(%error, name, "a file that is no longer needed cannot be removed");
-        }
-    }
-
-    /// Ends the feeding of caches, and notes how far compaction has come.
+    /// Notes how far compaction has come.
     fn close(&mut self) {
-        self.committed = None;
         if let Some(rewriting) = self.rewriting.take() {
             // It is given up, unless it was complete already.
             let _ = rewriting.join();
