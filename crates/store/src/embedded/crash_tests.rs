@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod reads;
+
 use std::collections::BTreeMap;
 use std::io;
 
@@ -129,16 +131,37 @@ async fn whatever_a_crash_leaves_opens_with_all_that_was_acknowledged() {
         }
         states += 1;
         let image = crashes.crash(&mut numbers);
+        let left = image.files();
         let store = reopen(&image).unwrap_or_else(|error| panic!("state {states}: {error}"));
         let revision = store.revision();
         assert!((crashes.acknowledged..=newest).contains(&revision), "{revision} {}", crashes.acknowledged);
         torn += u64::from(revision == crashes.acknowledged);
         check(&store, &history).await;
+        if states % 4 == 0 {
+            is_mended_whenever_that_is_cut_off(left, revision, &mut numbers);
+        }
         if states % 8 == 0 {
             goes_on(&image, store, &history).await;
         }
     }
     assert!(states > 20 && torn > 2, "{states} states, {torn} of them with nothing of the last batch");
+}
+
+/// Opens what a crash has left, and has that cut off by another one, at each point.
+fn is_mended_whenever_that_is_cut_off(left: BTreeMap<String, Vec<u8>>, revision: u64, numbers: &mut Numbers) {
+    let disk = FaultyDisk::resumed(left);
+    let before = disk.done();
+    drop(reopen(&disk).unwrap());
+    let mut crashes = disk.crashes();
+    for done in 0.. {
+        if !crashes.step() {
+            break;
+        }
+        if done >= before {
+            let store = reopen(&crashes.crash(numbers)).unwrap_or_else(|error| panic!("{done}: {error}"));
+            assert_eq!(store.revision(), revision, "{done}");
+        }
+    }
 }
 
 /// Writes to a store that was opened after a crash, and opens it once more after another one.
