@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use machinery::codec::protobuf::{self, Envelope};
+use machinery::decode;
 use machinery::serialize::to_draft;
 use serde::Deserialize;
 use serde_json::Value;
@@ -94,12 +95,18 @@ impl Values {
     }
 
     fn read_protobuf(&self, value: &[u8]) -> Result<Vec<u8>, String> {
-        let mut object = protobuf::decode(value).map_err(|error| match Envelope::open(value) {
+        let envelope = Envelope::open(value);
+        let unreadable = |error: &dyn std::fmt::Display| match &envelope {
             Ok(Envelope { api_version, kind, .. }) => {
                 format!("is {kind} of {api_version} in protobuf, which cannot be read: {error}")
             }
             Err(_) => format!("is protobuf that cannot be read: {error}"),
-        })?;
+        };
+        let mut object = protobuf::decode(value).map_err(|error| unreadable(&error))?;
+        // What JSON has of a list or time that is not set, protobuf has not.
+        if let Some(ty) = envelope.as_ref().ok().and_then(Envelope::type_id) {
+            decode::check(&mut object, ty).map_err(|error| unreadable(&error))?;
+        }
         if let Some(completion) = &self.completion {
             completion.complete(&mut object);
         }
@@ -122,8 +129,10 @@ mod tests {
         for json in [
             r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"data":{"k":"\"\n"}}"#,
             r#"{"kind":"RangeAllocation","apiVersion":"v1","metadata":{"creationTimestamp":null},"data":"Bg==","range":"30000-32767"}"#,
+            r#"{"kind":"ClusterRole","apiVersion":"rbac.authorization.k8s.io/v1","metadata":{"name":"a"},"rules":null}"#,
+            r#"{"kind":"Event","apiVersion":"v1","metadata":{"name":"e","namespace":"d"},"eventTime":null,"firstTimestamp":null,"involvedObject":{},"lastTimestamp":null,"reportingComponent":"","reportingInstance":"","source":{}}"#,
             r#"{"kind":"Endpoints","apiVersion":"v1","metadata":{"generation":3},"subsets":[{"addresses":[{"ip":"10.0.0.1"}]}]}"#,
-            r#"{"kind":"Event","apiVersion":"v1","metadata":{"name":"e","namespace":"d"},"count":1,"firstTimestamp":"2026-01-02T03:04:05Z","involvedObject":{},"lastTimestamp":"2026-01-02T03:04:05Z","reportingComponent":"","reportingInstance":"","source":{}}"#,
+            r#"{"kind":"Event","apiVersion":"v1","metadata":{"name":"e","namespace":"d"},"count":1,"eventTime":null,"firstTimestamp":"2026-01-02T03:04:05Z","involvedObject":{},"lastTimestamp":"2026-01-02T03:04:05Z","reportingComponent":"","reportingInstance":"","source":{}}"#,
         ] {
             let value = VALUES.encode(&draft(json));
             assert!(value.starts_with(PROTOBUF), "{json}");
