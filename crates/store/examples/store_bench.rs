@@ -50,7 +50,7 @@ fn draft(name: &str) -> Draft {
 
 fn create(key: String) -> Write {
     let draft = draft(&key);
-    Write::Put { key, expect: Expect::Absent, draft }
+    Write::Put { key, expect: Expect::Absent, draft, ttl: None }
 }
 
 async fn creates(store: &Arc<dyn Store>, writers: u64, writes: u64) {
@@ -109,7 +109,7 @@ async fn watchers(store: &Arc<dyn Store>) {
         // As it is sent: delivery may come before the acknowledgement.
         let _ = written[number].set(Instant::now());
         let key = format!("{scope}{}", number % 10);
-        let write = Write::Put { draft: draft(&key), key, expect: Expect::Any };
+        let write = Write::Put { draft: draft(&key), key, expect: Expect::Any, ttl: None };
         store.write(write).await.expect("a write");
     }
     let rate = UPDATES as f64 / start.elapsed().as_secs_f64();

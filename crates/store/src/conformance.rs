@@ -66,7 +66,7 @@ pub fn object(value: impl std::fmt::Display, revision: u64) -> Bytes {
 
 /// A put.
 pub fn put(key: impl Into<String>, expect: Expect, value: impl std::fmt::Display) -> Write {
-    Write::Put { key: key.into(), expect, draft: draft(value) }
+    Write::Put { key: key.into(), expect, draft: draft(value), ttl: None }
 }
 
 /// A delete.

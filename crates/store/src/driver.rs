@@ -68,6 +68,11 @@ pub trait Store: Send + Sync + 'static {
     /// The ordered broadcast of all committed writes.
     fn feed(&self) -> &Arc<Feed>;
 
+    /// Whether the store removes by itself what was written to last only for a time.
+    fn expires(&self) -> bool {
+        false
+    }
+
     /// Waits until the store can take no more writes, and says why. Never returns while all is well, nor after a proper close.
     async fn failed(&self) -> String;
 }

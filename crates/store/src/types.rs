@@ -1,6 +1,7 @@
 //! What goes into a store and what comes out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -105,6 +106,9 @@ pub enum Write {
         expect: Expect,
         /// The new state.
         draft: Draft,
+        /// Who writes wants it removed when it has not been written for so long. A store that [`crate::Store::expires`]
+        /// does that itself, a little later at most; others leave it to somebody else.
+        ttl: Option<Duration>,
     },
     /// Removes an object.
     Delete {

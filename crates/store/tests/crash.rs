@@ -71,7 +71,9 @@ async fn write_forever(path: &Path, round: u64) {
                 let value = format!("{round}.{number}.{}", "x".repeat((number * 397 % 9_000) as usize));
                 let write = match number % 7 {
                     6 => Write::Delete { key: key.clone(), expect: Expect::Any },
-                    _ => Write::Put { key: key.clone(), expect: Expect::Any, draft: draft(&value) },
+                    _ => {
+                        Write::Put { key: key.clone(), expect: Expect::Any, draft: draft(&value), ttl: None }
+                    }
                 };
                 let deletion = matches!(write, Write::Delete { .. });
                 let entry = match store.write(write).await {

@@ -1,6 +1,7 @@
 //! One request on its way through the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use machinery::status::Status;
 use serde_json::Value;
@@ -84,7 +85,7 @@ impl<'a> Call<'a> {
     }
 
     pub async fn put(&self, key: &str, expect: Expect, object: &Value) -> Result<Entry, Refused> {
-        put(self.store(), key, expect, object).await
+        put_for(self.store(), key, expect, object, self.strategy().lasts()).await
     }
 
     /// Stores an object; one that is too large is stored without the record of its managers, unless that is what the
@@ -147,9 +148,20 @@ pub(super) async fn put(
     expect: Expect,
     object: &Value,
 ) -> Result<Entry, Refused> {
+    put_for(store, key, expect, object, None).await
+}
+
+/// Stores an object that is to go when it has not been written for so long.
+pub(super) async fn put_for(
+    store: &dyn Store,
+    key: &str,
+    expect: Expect,
+    object: &Value,
+    ttl: Option<Duration>,
+) -> Result<Entry, Refused> {
     let draft = draft(object)?;
     check_size(object, draft.bytes.len())?;
-    let write = Write::Put { key: key.to_owned(), expect, draft };
+    let write = Write::Put { key: key.to_owned(), expect, draft, ttl };
     store.write(write).await.map_err(refused)
 }
 

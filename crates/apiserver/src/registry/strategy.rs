@@ -1,5 +1,7 @@
 //! What is special about a kind. Everything kinds share is written once, in the engine.
 
+use std::time::Duration;
+
 use machinery::field::Errors;
 use machinery::meta;
 use machinery::status::Status;
@@ -162,6 +164,11 @@ pub trait Strategy: Send + Sync + 'static {
     /// Warnings for the client about a deletion; `explicit`: it says what becomes of dependents.
     fn delete_warnings(&self, _explicit: bool) -> Vec<String> {
         Vec::new()
+    }
+
+    /// How long an object stays after it was written last (upstream's `TTLFunc`); `None`: until it is deleted.
+    fn lasts(&self) -> Option<Duration> {
+        None
     }
 
     /// Values for field selectors besides `metadata.name` and `metadata.namespace`, as (path, value).

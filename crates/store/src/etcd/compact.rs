@@ -39,7 +39,7 @@ pub(super) struct Round {
 
 /// Tries to be the one whose round it is. If somebody else was, all that happens is that the count is taken over.
 pub(super) async fn next(shared: &Shared, round: Round) -> Result<Round, RpcError> {
-    let put = PutRequest { key: ROUNDS_KEY, value: round.newest.to_string().into() };
+    let put = PutRequest { key: ROUNDS_KEY, value: round.newest.to_string().into(), lease: 0 };
     let look = RangeRequest { key: ROUNDS_KEY, ..RangeRequest::default() };
     let request = TxnRequest {
         compare: vec![Compare::version_is(&ROUNDS_KEY, round.number)],

@@ -7,6 +7,7 @@
 mod client;
 mod compact;
 mod grpc;
+mod lease;
 mod login;
 mod object;
 mod options;
@@ -35,6 +36,7 @@ use crate::types::{Entry, ListOptions, Page, Write};
 
 use client::{Client, Repeat};
 use grpc::RpcError;
+use lease::Leases;
 pub use login::EtcdUser;
 pub use options::{Endpoint, EtcdOptions, EtcdOptionsError, EtcdTls};
 pub use value::Completion;
@@ -66,6 +68,7 @@ struct Shared {
     feed: Arc<Feed>,
     /// The oldest revision that can be read, as far as is known.
     compacted: AtomicU64,
+    leases: Leases,
 }
 
 /// The driver for etcd. Its tasks end when it is dropped.
@@ -101,7 +104,8 @@ impl Etcd {
         if !is_supported(&status.version) {
             return Err(EtcdError::Version { found: status.version });
         }
-        let mut shared = Shared { client, feed: Feed::new(0), compacted: AtomicU64::new(1) };
+        let (compacted, leases) = (AtomicU64::new(1), Leases::default());
+        let mut shared = Shared { client, feed: Feed::new(0), compacted, leases };
         let revision = shared.check(0).await.map_err(|error| unreachable(error.to_string()))?;
         shared.feed = Feed::new(revision);
         if let Err(ReadError::Compacted { oldest }) = shared.check(1).await {
@@ -186,6 +190,10 @@ impl Store for Etcd {
 
     fn feed(&self) -> &Arc<Feed> {
         &self.shared.feed
+    }
+
+    fn expires(&self) -> bool {
+        true
     }
 
     async fn failed(&self) -> String {

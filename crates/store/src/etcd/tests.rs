@@ -1,5 +1,6 @@
 //! Against a real etcd.
 
+mod leases;
 mod members;
 mod transactions;
 mod users;
@@ -91,8 +92,12 @@ async fn long_lists_come_whole_in_chunks() {
     futures::future::join_all(writes).await.into_iter().for_each(|write| drop(write.unwrap()));
     let large = Draft { bytes: draft("x".repeat(1 << 20)).bytes, revision_at: 13 };
     for number in 450..470 {
-        let write =
-            Write::Put { key: format!("/many/{number}"), expect: Expect::Absent, draft: large.clone() };
+        let write = Write::Put {
+            key: format!("/many/{number}"),
+            expect: Expect::Absent,
+            draft: large.clone(),
+            ttl: None,
+        };
         store.write(write).await.unwrap();
     }
     let page = store.list("/many/", ListOptions::default()).await.unwrap();
@@ -106,7 +111,7 @@ async fn long_lists_come_whole_in_chunks() {
 
 fn large(key: String, size: usize) -> Write {
     let draft = Draft { bytes: draft("x".repeat(size)).bytes, revision_at: 13 };
-    Write::Put { key, expect: Expect::Any, draft }
+    Write::Put { key, expect: Expect::Any, draft, ttl: None }
 }
 
 /// An etcd without room, and what it said about that.
@@ -273,7 +278,8 @@ async fn upstreams_values_are_read_and_left_as_they_are() {
     let store = open(&etcd).await;
     let value = "{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"a\"}}\n";
     let raw = Draft { bytes: value.into(), revision_at: 0 };
-    let write = Write::Put { key: "/registry/configmaps/d/a".into(), expect: Expect::Absent, draft: raw };
+    let write =
+        Write::Put { key: "/registry/configmaps/d/a".into(), expect: Expect::Absent, draft: raw, ttl: None };
     let revision = store.write(write).await.unwrap().revision;
     let entry = store.get("/registry/configmaps/d/a").await.unwrap().unwrap();
     let want = format!(
@@ -283,7 +289,12 @@ async fn upstreams_values_are_read_and_left_as_they_are() {
     assert_eq!(entry.draft().bytes, value.trim_end());
 
     let other = Draft { bytes: "k8s\0".into(), revision_at: 0 };
-    let write = Write::Put { key: "/registry/configmaps/d/b".into(), expect: Expect::Absent, draft: other };
+    let write = Write::Put {
+        key: "/registry/configmaps/d/b".into(),
+        expect: Expect::Absent,
+        draft: other,
+        ttl: None,
+    };
     let end = store.write(write).await.unwrap().revision;
     let error = store.list("/registry/configmaps/", ListOptions::default()).await.unwrap_err();
     assert!(

@@ -33,6 +33,7 @@ calls! {
     RangeRequest => "/etcdserverpb.KV/Range" => RangeResponse,
     TxnRequest => "/etcdserverpb.KV/Txn" => TxnResponse,
     CompactionRequest => "/etcdserverpb.KV/Compact" => CompactionResponse,
+    LeaseGrantRequest => "/etcdserverpb.Lease/LeaseGrant" => LeaseGrantResponse,
     StatusRequest => "/etcdserverpb.Maintenance/Status" => StatusResponse,
     AuthenticateRequest => "/etcdserverpb.Auth/Authenticate" => AuthenticateResponse,
 }
@@ -60,6 +61,8 @@ pub(super) struct KeyValue {
     pub version: i64,
     #[prost(bytes = "bytes", tag = "5")]
     pub value: Bytes,
+    #[prost(int64, tag = "6")]
+    pub lease: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -97,6 +100,9 @@ pub(super) struct PutRequest {
     pub key: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     pub value: Bytes,
+    /// 0: it stays.
+    #[prost(int64, tag = "3")]
+    pub lease: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -228,6 +234,21 @@ pub(super) struct CompactionRequest {
 pub(super) struct CompactionResponse {
     #[prost(message, optional, tag = "1")]
     pub header: Option<Header>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseGrantRequest {
+    /// Seconds.
+    #[prost(int64, tag = "1")]
+    pub ttl: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseGrantResponse {
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<Header>,
+    #[prost(int64, tag = "2")]
+    pub id: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,5 +1,7 @@
 //! Writes: each is one transaction whose condition is the expected state, and whose other branch tells the present one.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::error::{ReadError, WriteError};
@@ -15,6 +17,8 @@ use super::{Shared, object};
 
 /// Bytes of an object under etcd's default limit for a request (`--max-request-bytes`), less what else a request has.
 const OBJECT_BYTES_MAX: usize = (3 << 19) - 512;
+/// How etcd refuses, before it does anything, to put something under a lease that is not there.
+const NO_LEASE: &str = "requested lease not found";
 
 impl Shared {
     pub async fn write(&self, write: Write) -> Result<Entry, WriteError> {
@@ -23,12 +27,18 @@ impl Shared {
             return Err(WriteError::InvalidKey { max: KEY_MAX });
         }
         match write {
-            Write::Put { key, expect, draft } => self.put(key, expect, draft).await,
+            Write::Put { key, expect, draft, ttl } => self.put(key, expect, draft, ttl).await,
             Write::Delete { key, expect } => self.delete(key, expect).await,
         }
     }
 
-    async fn put(&self, key: String, expect: Expect, draft: Draft) -> Result<Entry, WriteError> {
+    async fn put(
+        &self,
+        key: String,
+        expect: Expect,
+        draft: Draft,
+        ttl: Option<Duration>,
+    ) -> Result<Entry, WriteError> {
         let name = Bytes::from(key.clone());
         let compare = match expect {
             Expect::Absent => Some(Compare::revision_is(&name, 0)),
@@ -38,11 +48,44 @@ impl Shared {
             Expect::Any => None,
         };
         let value = self.client.values.encode(&draft);
-        let size = value.len();
-        let answer =
-            self.transact(name.clone(), compare, Op::Put(PutRequest { key: name, value }), size).await?;
+        let put = PutRequest { key: name, value, lease: 0 };
+        let answer = match ttl {
+            None => self.store(compare, put).await?,
+            Some(ttl) => self.store_for(compare, put, ttl).await?,
+        };
         let revision = answer.header.map_or(0, |header| unsigned(header.revision));
         Ok(draft.at_revision(key.into(), revision))
+    }
+
+    async fn store(&self, compare: Option<Compare>, put: PutRequest) -> Result<TxnResponse, WriteError> {
+        let (key, size) = (put.key.clone(), put.value.len());
+        self.transact(key, compare, Op::Put(put), size).await
+    }
+
+    /// The same under a lease; under a new one if somebody has revoked it.
+    async fn store_for(
+        &self,
+        compare: Option<Compare>,
+        put: PutRequest,
+        ttl: Duration,
+    ) -> Result<TxnResponse, WriteError> {
+        let under = |lease| PutRequest { lease, ..put.clone() };
+        let lease = self.lease(ttl).await?;
+        match self.store(compare.clone(), under(lease)).await {
+            Err(WriteError::Unreachable(reason)) if reason.contains(NO_LEASE) => {
+                self.leases.forget(lease).await;
+                self.store(compare, under(self.lease(ttl).await?)).await
+            }
+            stored => stored,
+        }
+    }
+
+    /// Whatever becomes of a lease, nothing has been written then.
+    async fn lease(&self, ttl: Duration) -> Result<i64, WriteError> {
+        self.leases.get(&self.client, ttl).await.map_err(|error| match failed(error, 0) {
+            WriteError::Unknown(reason) => WriteError::Unreachable(reason),
+            refused => refused,
+        })
     }
 
     async fn delete(&self, key: String, expect: Expect) -> Result<Entry, WriteError> {
@@ -107,7 +150,7 @@ fn refused(code: u32, message: String, size: usize) -> WriteError {
     // Who asks is looked at before anything is done. Nobody at all is another code's.
     let denied = matches!(code, code::PERMISSION_DENIED | code::UNAUTHENTICATED);
     let unknown_user = ["user name is empty", "authentication failed", "revision of auth store is old"];
-    if denied || unknown_user.into_iter().any(says) {
+    if denied || unknown_user.into_iter().any(says) || says(NO_LEASE) {
         return WriteError::Unreachable(message);
     }
     if says("request is too large") || says("message larger than max") {
@@ -139,6 +182,7 @@ mod tests {
         assert_eq!(kind("etcdserver: request timed out"), "unknown");
         assert_eq!(kind("etcdserver: leader changed"), "unknown");
         assert_eq!(kind("etcdserver: user name is empty"), "not done");
+        assert_eq!(kind("etcdserver: requested lease not found"), "not done");
         assert_eq!(kind("etcdserver: authentication failed, invalid user ID or password"), "not done");
         let denied = refused(code::PERMISSION_DENIED, "etcdserver: permission denied".to_owned(), 7);
         assert_eq!(denied.to_string(), "the store cannot be reached: etcdserver: permission denied");

@@ -109,6 +109,10 @@ impl Store for Observed {
         self.inner.feed()
     }
 
+    fn expires(&self) -> bool {
+        self.inner.expires()
+    }
+
     async fn failed(&self) -> String {
         self.inner.failed().await
     }

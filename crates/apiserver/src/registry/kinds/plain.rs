@@ -1,6 +1,7 @@
 //! Kinds whose differences are data: defaults, a row, a few checks. Each is a line in a table of its group.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use machinery::field::{Errors, Path};
 use machinery::meta;
@@ -64,6 +65,8 @@ pub(super) struct Plain {
     pub status_warnings: fn(&Value, &Value) -> Vec<String>,
     /// See [`Strategy::dependents`].
     pub dependents: Dependents,
+    /// See [`Strategy::lasts`].
+    pub lasts: Option<Duration>,
     /// Said when a deletion does not say what becomes of dependents; empty: nothing.
     pub delete_warning: &'static str,
     /// Filled at first use.
@@ -100,6 +103,7 @@ impl Plain {
             update_warnings: |_, _| Vec::new(),
             status_warnings: |_, _| Vec::new(),
             dependents: Dependents::Deleted,
+            lasts: None,
             delete_warning: "",
             compiled: OnceLock::new(),
             shapes: OnceLock::new(),
@@ -221,6 +225,10 @@ impl Strategy for Plain {
 
     fn returns_deleted_object(&self) -> bool {
         self.generic.returns_deleted
+    }
+
+    fn lasts(&self) -> Option<Duration> {
+        self.lasts
     }
 
     fn dependents(&self) -> Dependents {

@@ -1,5 +1,6 @@
 //! Which servers there are: each has a key in the store that it writes again and again. One that is not written for a while is
-//! that of a server which is gone, by the clock of whoever looks: clocks of different machines are never compared.
+//! that of a server which is gone, and removed by the store. What the store leaves there (servers of earlier versions did not ask it
+//! for that) is removed by the others, by the clock of whoever looks: clocks of different machines are never compared.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +13,7 @@ use store::{Entry, Expect, ListOptions, Write};
 use tokio::time::Instant;
 
 use super::super::Registry;
-use super::super::call::{Refused, put, read_error, refused};
+use super::super::call::{Refused, put_for, read_error, refused};
 use super::super::kinds::value::{list, text};
 
 /// Upstream's place for the same.
@@ -42,7 +43,7 @@ pub(super) async fn say(registry: &Registry) -> Result<(), Status> {
         "apiVersion": "v1", "kind": "Endpoints", "metadata": {"generation": times + 1},
         "subsets": [{"addresses": [{"ip": server.ip()}], "ports": [{"port": server.port()}]}],
     });
-    match put(registry.store.as_ref(), &key, Expect::Any, &value).await {
+    match put_for(registry.store.as_ref(), &key, Expect::Any, &value, Some(SILENCE)).await {
         Ok(_) | Err(Refused::Conflict(_)) => Ok(()),
         Err(Refused::Status(status)) => Err(status),
     }

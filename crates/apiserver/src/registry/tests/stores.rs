@@ -44,7 +44,12 @@ fn on_etcd(which: &str, etcd: Option<&Path>) {
 async fn the_layout_of_earlier_versions_is_refused() {
     let store: Arc<dyn Store> = Arc::new(Embedded::in_memory(store::Options::default()));
     let draft = Draft { bytes: r#"{"metadata":{"name":"a"}}"#.into(), revision_at: 13 };
-    let write = Write::Put { key: "/registry/core/pods/default/a".to_owned(), expect: Expect::Absent, draft };
+    let write = Write::Put {
+        key: "/registry/core/pods/default/a".to_owned(),
+        expect: Expect::Absent,
+        draft,
+        ttl: None,
+    };
     store.write(write).await.unwrap();
     let started = Registry::start(&config(), store, Arc::new(Everyone), CancellationToken::new()).await;
     assert!(matches!(started, Err(StartError::FormerLayout)));

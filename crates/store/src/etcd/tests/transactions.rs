@@ -18,13 +18,13 @@ async fn together(store: &Etcd, op: impl Fn(String) -> Op) -> u64 {
 
 /// All at once, and then all gone at once. The latter is told in parts: the states before are more than fits an answer.
 async fn made_and_removed(store: &Etcd) -> [u64; 2] {
-    let put = |key: String| Op::Put(PutRequest { key: key.into(), value: draft("x").bytes });
+    let put = |key: String| Op::Put(PutRequest { key: key.into(), value: draft("x").bytes, lease: 0 });
     let made = together(store, put).await;
     let large = draft("x".repeat(100_000)).bytes;
     for number in 0..COUNT {
         let key = format!("/many/{}/{number:02}", number % 2);
         let draft = Draft { bytes: large.clone(), revision_at: 13 };
-        store.write(Write::Put { key, expect: Expect::Any, draft }).await.unwrap();
+        store.write(Write::Put { key, expect: Expect::Any, draft, ttl: None }).await.unwrap();
     }
     let delete = |key: String| Op::Delete(DeleteRangeRequest { key: key.into(), prev_kv: false });
     [made, together(store, delete).await]
@@ -78,7 +78,7 @@ async fn caches_and_their_watchers_see_it_whole() {
     let cache = start.await.unwrap();
     let (mut all, mut half) =
         (cache.watch("/many/", 1).await.unwrap(), cache.watch("/many/1/", 1).await.unwrap());
-    let put = |key: String| Op::Put(PutRequest { key: key.into(), value: draft("x").bytes });
+    let put = |key: String| Op::Put(PutRequest { key: key.into(), value: draft("x").bytes, lease: 0 });
     let made = together(&store, put).await;
     fed(&store, made).await;
     assert_eq!((cache.len(), cache.revision()), (COUNT, made));

@@ -9,6 +9,7 @@ use super::super::check;
 use super::super::plain::Plain;
 use super::super::value::{fill, has, int, text};
 use crate::registry::admission::AdmissionContext;
+use crate::registry::event_expiry;
 use crate::registry::strategy::{Dependents, Generic};
 
 const FIELDS: &[&str] = &[
@@ -33,6 +34,7 @@ pub(super) fn plain(generic: Generic) -> Plain {
         row: Some(row),
         selectable: FIELDS,
         dependents: Dependents::Ignored,
+        lasts: Some(event_expiry::KEPT),
         ..Plain::new(generic)
     }
 }
