@@ -9,7 +9,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// About the shortest that etcd takes.
 const SHORT: Duration = Duration::from_secs(2);
 
-fn put_for(key: &str, ttl: Option<Duration>) -> Write {
+pub(super) fn put_for(key: &str, ttl: Option<Duration>) -> Write {
     Write::Put { key: key.to_owned(), expect: Expect::Any, draft: draft(1), ttl }
 }
 

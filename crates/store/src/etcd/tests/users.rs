@@ -80,7 +80,7 @@ async fn a_user_is_let_in_and_goes_on_when_its_token_is_no_longer_good() {
     let mut watch = store.watch("/", 1).await.unwrap();
     etcd.kill().unwrap();
     tokio::task::block_in_place(|| etcd.restart()).unwrap();
-    let third = store.write(put("/b", Expect::Absent, 3)).await.unwrap();
+    let third = store.write(leases::put_for("/b", Some(PATIENCE))).await.unwrap();
     fed(&store, third.revision).await;
     let mut seen = Vec::new();
     while seen.last() != Some(&third.revision) {
