@@ -9,6 +9,7 @@ mod evictions;
 mod golden;
 pub(super) mod harness;
 mod histories;
+mod lasting;
 mod objects;
 mod ownership;
 mod patching;

@@ -41,7 +41,7 @@ pub(super) async fn say(registry: &Registry) -> Result<(), Status> {
     let times = before.and_then(|value| value["metadata"]["generation"].as_u64()).unwrap_or_default();
     let value = json!({
         "apiVersion": "v1", "kind": "Endpoints", "metadata": {"generation": times + 1},
-        "subsets": [{"addresses": [{"ip": server.ip()}], "ports": [{"port": server.port()}]}],
+        "subsets": [{"addresses": [{"ip": server.ip()}], "ports": [{"port": server.port(), "protocol": "TCP"}]}],
     });
     match put_for(registry.store.as_ref(), &key, Expect::Any, &value, Some(SILENCE)).await {
         Ok(_) | Err(Refused::Conflict(_)) => Ok(()),
