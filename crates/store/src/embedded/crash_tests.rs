@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod reads;
+mod faults;
 
 use std::collections::BTreeMap;
 use std::io;

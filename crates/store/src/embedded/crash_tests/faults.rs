@@ -1,4 +1,4 @@
-//! Reads that fail, or that what they read is taken from.
+//! Single faults: reads that fail, files that are removed while they are read, and disks without room.
 
 use super::*;
 use crate::embedded::read;
@@ -98,5 +98,25 @@ async fn a_batch_may_be_larger_than_a_segment() {
     let store = Embedded::over(disk, None, Options::default()).unwrap();
     written.sort_unstable_by(|one, other| one.key.cmp(&other.key));
     assert_eq!(store.list("", ListOptions::default()).await.unwrap().entries, written);
+    store.verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_has_room_again_takes_writes_again() {
+    let disk = created();
+    let store = reopen(&disk).unwrap();
+    let value = "x".repeat(400_000);
+    store.write(put("/a", Expect::Any, &value)).await.unwrap();
+    // The next write, its sync, and the segment that is made ready because this one is half full then.
+    disk.fail(disk.calls() + 3, Fault::Error(io::ErrorKind::StorageFull));
+    let second = store.write(put("/a", Expect::Any, &value)).await.unwrap();
+    let full = store.write(put("/b", Expect::Absent, &value)).await;
+    assert!(matches!(full, Err(WriteError::DiskFull(_))), "{full:?}");
+    assert_eq!(store.revision(), second.revision);
+    let third = store.write(put("/b", Expect::Absent, &value)).await.unwrap();
+    assert_eq!(third.revision, second.revision + 1);
+    drop(store);
+    let store = reopen(&disk).unwrap();
+    assert_eq!(store.list("", ListOptions::default()).await.unwrap().entries, [second, third]);
     store.verify().await.unwrap();
 }
