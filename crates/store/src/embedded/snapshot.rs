@@ -46,12 +46,12 @@ pub enum SnapshotError {
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
     /// The file cannot be written or read.
-    #[error("cannot use {}: {source}", path.display())]
+    #[error("cannot use {}: {reason}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// The operating system's word on it.
-        source: io::Error,
+        reason: io::Error,
     },
     /// What was to be copied cannot be read.
     #[error("the store cannot be copied: {0}")]
@@ -86,7 +86,7 @@ impl Embedded {
     pub fn snapshot(&self, file: &Path) -> Result<Snapshot, SnapshotError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => SnapshotError::Exists(file.to_owned()),
-            _ => SnapshotError::File { path: file.to_owned(), source },
+            _ => SnapshotError::File { path: file.to_owned(), reason: source },
         };
         let to = Undelivered::new(file).map_err(failed)?;
         let header = self.copy_to(&to.file).map_err(|failure| match failure {
@@ -131,7 +131,7 @@ impl From<ReadError> for Failure {
 /// # Errors
 /// [`SnapshotError`]; nothing has been changed then.
 pub fn restore(file: &Path, path: &Path) -> Result<Restored, SnapshotError> {
-    let unreadable = |source| SnapshotError::File { path: file.to_owned(), source };
+    let unreadable = |reason| SnapshotError::File { path: file.to_owned(), reason };
     let damaged = |error: ReadError| {
         let path = file.to_owned();
         match error {
