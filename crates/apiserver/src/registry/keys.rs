@@ -1,6 +1,9 @@
 //! Where objects are kept: upstream's key layout, so that either API server can work on the other's etcd
 //! (upstream: `pkg/kubeapiserver/default_storage_factory_builder.go`; custom resources: apiextensions-apiserver).
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use machinery::resources::Resources;
 
 /// Resources whose prefix is not their name, for reasons of history.
@@ -15,6 +18,38 @@ const ODD: [(&str, &str, &str); 5] = [
 const GROUPED: [&str; 2] = ["apiextensions.k8s.io", "apiregistration.k8s.io"];
 /// What the layout before this one began with; nothing else does.
 pub const FORMER_LAYOUT: &str = "/registry/core/";
+
+const ROOT: &str = "/registry/";
+
+/// Group and plural of what is built in, by the path below [`ROOT`]. Of the two kinds of events it is the older one's.
+static BUILT_IN: LazyLock<HashMap<String, (&'static str, &'static str)>> = LazyLock::new(|| {
+    let stored = Resources::builtin().iter().filter(|resource| resource.is_stored());
+    stored
+        .filter(|resource| resource.group != "events.k8s.io")
+        .map(|resource| {
+            let path = prefix(resource.group, resource.plural);
+            let path = path.trim_start_matches(ROOT).trim_end_matches('/').to_owned();
+            (path, (resource.group, resource.plural))
+        })
+        .collect()
+});
+
+/// Group and plural of the resource whose object has this key, or whose objects are in this scope; of what is no object, the first
+/// name of its key.
+pub fn resource(key: &str) -> (&str, &str) {
+    let rest = key.strip_prefix(ROOT).unwrap_or(key);
+    let mut slashes = rest.match_indices('/').map(|(at, _)| at);
+    let first = &rest[..slashes.next().unwrap_or(rest.len())];
+    let both = &rest[..slashes.next().unwrap_or(rest.len())];
+    if let Some(found) = BUILT_IN.get(both).or_else(|| BUILT_IN.get(first)) {
+        return *found;
+    }
+    match both.split_once('/') {
+        // Groups of custom resources have a dot, which no built-in plural has.
+        Some((group, plural)) if group.contains('.') => (group, plural),
+        _ => ("", first),
+    }
+}
 
 /// The key prefix of all objects of a resource.
 pub fn prefix(group: &str, plural: &str) -> String {
@@ -53,6 +88,30 @@ mod tests {
             ("example.com", "pods", "/registry/example.com/pods/"),
         ] {
             assert_eq!(prefix(group, plural), want);
+        }
+    }
+
+    #[test]
+    fn keys_tell_their_resource() {
+        for (key, want) in [
+            ("/registry/pods/default/a", ("", "pods")),
+            ("/registry/pods/", ("", "pods")),
+            ("/registry/services/specs/default/a", ("", "services")),
+            ("/registry/minions/a", ("", "nodes")),
+            ("/registry/events/default/a", ("", "events")),
+            ("/registry/clusterroles/system:node", ("rbac.authorization.k8s.io", "clusterroles")),
+            ("/registry/apiregistration.k8s.io/apiservices/v1.", ("apiregistration.k8s.io", "apiservices")),
+            ("/registry/example.com/widgets/default/a", ("example.com", "widgets")),
+            ("/registry/masterleases/10.0.0.1:6443", ("", "masterleases")),
+            ("/registry/ranges/servicenodeports", ("", "ranges")),
+            ("/registry/", ("", "")),
+            ("", ("", "")),
+        ] {
+            assert_eq!(resource(key), want, "{key}");
+        }
+        for kept in Resources::builtin().iter().filter(|kept| kept.is_stored()) {
+            let group = kept.group.strip_prefix("events.k8s.io").unwrap_or(kept.group);
+            assert_eq!(resource(&prefix(kept.group, kept.plural)), (group, kept.plural));
         }
     }
 

@@ -66,7 +66,7 @@ pub(crate) use answer::without_table;
 pub(crate) use apply::{manager, owned_by_poster};
 pub(crate) use body::{Body, Expected, read as read_body};
 pub use handle::{Column, ResourceHandle, Storage};
-pub(crate) use keys::prefix;
+pub(crate) use keys::{prefix, resource};
 pub use meta::Meta;
 pub(crate) use options::WriteOptions;
 pub use seam::{Answer, AnswerBody, ApiRequest};

@@ -37,9 +37,7 @@ impl Observed {
     }
 
     fn add(&self, name: &'static str, key: &str, started: Instant, failed: bool) {
-        let mut parts = key.trim_start_matches("/registry/").splitn(3, '/');
-        let (group, resource) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let group = if group == "core" { "" } else { group };
+        let (group, resource) = crate::registry::resource(key);
         let operation = self.operations.get((name, group, resource), || Operation {
             name,
             group: group.to_owned(),

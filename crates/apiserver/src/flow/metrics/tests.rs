@@ -120,9 +120,9 @@ async fn operations_of_the_store_are_counted() {
     let metrics = Metrics::default();
     let inner = Arc::new(::store::Embedded::in_memory(::store::Options::default()));
     let store = metrics.observed(inner);
-    assert!(store.get("/registry/apps/deployments/default/a").await.unwrap().is_none());
+    assert!(store.get("/registry/deployments/default/a").await.unwrap().is_none());
     let delete =
-        ::store::Write::Delete { key: "/registry/core/pods/default/a".into(), expect: ::store::Expect::Any };
+        ::store::Write::Delete { key: "/registry/pods/default/a".into(), expect: ::store::Expect::Any };
     assert!(store.write(delete).await.is_err());
     has(
         &metrics.render(&[]),
