@@ -137,7 +137,7 @@ async fn whatever_a_crash_leaves_opens_with_all_that_was_acknowledged() {
         assert!((crashes.acknowledged..=newest).contains(&revision), "{revision} {}", crashes.acknowledged);
         torn += u64::from(revision == crashes.acknowledged);
         check(&store, &history).await;
-        if states % 4 == 0 {
+        if states % 12 == 0 {
             is_mended_whenever_that_is_cut_off(left, revision, &mut numbers);
         }
         if states % 8 == 0 {

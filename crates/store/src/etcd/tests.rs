@@ -150,17 +150,14 @@ async fn a_full_etcd_still_deletes() {
         alarm: i32,
     }
 
-    impl wire::Call for Alarm {
-        const PATH: &'static str = "/etcdserverpb.Maintenance/Alarm";
-        // It has a header, as this has.
-        type Answer = wire::CompactionResponse;
-    }
-
     let etcd = etcd();
     let store = open(&etcd).await;
     store.write(put("/a", Expect::Absent, 1)).await.unwrap();
     // By hand: how much more than its quota etcd takes, and how it then deletes, differs from version to version.
-    store.shared.client.call(&Alarm { action: 1, alarm: 1 }, Repeat::Always).await.unwrap();
+    let mut connection = store.shared.client.dedicated().await.unwrap();
+    let (path, alarm) = ("/etcdserverpb.Maintenance/Alarm", Alarm { action: 1, alarm: 1 });
+    let raised = grpc::unary::<wire::CompactionResponse>(&mut connection, path, &alarm, PATIENCE, None);
+    raised.await.unwrap();
     for write in [put("/b", Expect::Absent, 1), leases::put_for("/b", Some(Duration::from_secs(60)))] {
         let refused = store.write(write).await.unwrap_err();
         assert!(matches!(refused, WriteError::Full(_)), "{refused}");
