@@ -37,9 +37,9 @@ const GROUPS: [&str; 24] = [
     "coordination.k8s.io",
     "node.k8s.io",
     "discovery.k8s.io",
+    "resource.k8s.io",
     "flowcontrol.apiserver.k8s.io",
     "internal.apiserver.k8s.io",
-    "resource.k8s.io",
     "storagemigration.k8s.io",
     "lifecycle.k8s.io",
 ];
@@ -489,7 +489,7 @@ fn column_text(group: &str, plural: &str, title: &str) -> &'static str {
     match (texts.find(|(have, _)| *have == title), title) {
         (Some((_, text)), _) => text,
         (None, "Name") => "@apimachinery.pkg.apis.meta.v1.ObjectMeta.name",
-        (None, "Age") => "@apimachinery.pkg.apis.meta.v1.ObjectMeta.creationTimestamp",
+        (None, "Age" | "Created At") => "@apimachinery.pkg.apis.meta.v1.ObjectMeta.creationTimestamp",
         (None, _) => "-",
     }
 }

@@ -15,6 +15,10 @@ pub(super) const NAME: &str = "@apimachinery.pkg.apis.meta.v1.ObjectMeta.name";
 /// About the age of an object.
 pub(super) const CREATED: &str = "@apimachinery.pkg.apis.meta.v1.ObjectMeta.creationTimestamp";
 
+/// About how many instances a scale wants, and how many there are.
+pub(super) const SCALE_WANTED: &str = "@api.autoscaling.v1.ScaleSpec.replicas";
+pub(super) const SCALE_THERE: &str = "@api.autoscaling.v1.ScaleStatus.replicas";
+
 static FIELDS: LazyLock<HashMap<&'static str, String>> = LazyLock::new(documented);
 
 /// The text of a column as clients see it.
@@ -29,7 +33,7 @@ pub(super) fn shown(description: &str) -> Cow<'_, str> {
 /// Descriptions of all fields that columns name.
 fn documented() -> HashMap<&'static str, String> {
     let columns = Resources::builtin().iter().flat_map(|resource| &resource.columns);
-    let named = columns.map(|column| column.description).chain([NAME, CREATED]);
+    let named = columns.map(|column| column.description).chain([NAME, CREATED, SCALE_WANTED, SCALE_THERE]);
     let wanted: HashSet<&'static str> = named.filter_map(|text| text.strip_prefix(FIELD)).collect();
     let Ok(all) = Descriptions::unpack() else { return HashMap::new() };
     let index = all.index();
@@ -69,5 +73,7 @@ mod tests {
         assert_eq!(text("pods", "Ready"), "The aggregate readiness state of this pod for accepting traffic.");
         assert!(text("pods", "IP").starts_with("podIP address allocated to the pod."));
         assert_eq!(shown("one\\n two"), "one\n two");
+        assert!(shown(SCALE_WANTED).starts_with("replicas is the desired number of instances"));
+        assert!(shown(SCALE_THERE).starts_with("replicas is the actual number of observed instances"));
     }
 }

@@ -10,6 +10,7 @@ use super::answer;
 use super::apply::scale;
 use super::body::Expected;
 use super::call::Call;
+use super::column_texts;
 use super::create::Written;
 use super::handle::Column;
 use super::options::WriteOptions;
@@ -133,16 +134,19 @@ struct Wanted {
 
 /// The Table of a scale.
 fn table(scale: &Value, version: &'static str, include: answer::Include) -> Value {
-    let column = |name: &'static str, ty: &'static str| Column {
+    let columns = [
+        ("Name", "string", column_texts::NAME),
+        ("Desired", "integer", column_texts::SCALE_WANTED),
+        ("Available", "integer", column_texts::SCALE_THERE),
+        ("Age", "string", column_texts::CREATED),
+    ]
+    .map(|(name, ty, description)| Column {
         name: name.into(),
         ty: ty.into(),
         format: "".into(),
-        description: "".into(),
+        description: description.into(),
         priority: 0,
-    };
-    let integer = |name| column(name, "integer");
-    let columns =
-        [column("Name", "string"), integer("Desired"), integer("Available"), column("Age", "string")];
+    });
     let mut table = Table::of(&columns, version, include);
     table.resource_version = meta::resource_version(scale).to_owned();
     let count = |pointer: &str| scale.pointer(pointer).cloned().unwrap_or_else(|| 0.into());

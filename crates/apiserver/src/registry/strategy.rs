@@ -187,6 +187,16 @@ pub trait Strategy: Send + Sync + 'static {
         None
     }
 
+    /// What the row says of itself (`conditions` of a `TableRow`).
+    fn row_conditions(&self, _object: &Value) -> Option<Value> {
+        None
+    }
+
+    /// Rows of a list stand in this order; those of one rank in the order of their names.
+    fn row_rank(&self, _object: &Value) -> i64 {
+        0
+    }
+
     /// Warnings for the client (`Warning:` header) about this object.
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()

@@ -22,7 +22,13 @@ pub struct Table {
     pub continue_token: Option<String>,
     /// `metadata.remainingItemCount`.
     pub remaining: Option<u64>,
-    rows: Vec<Value>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    /// See [`Strategy::row_rank`](super::strategy::Strategy::row_rank).
+    rank: i64,
+    row: Value,
 }
 
 impl Table {
@@ -60,6 +66,11 @@ impl Table {
             .filter(|cells| cells.len() == handle.columns.len().max(2));
         let cells = cells.unwrap_or_else(|| generic_row(&handle.columns, object, self.now));
         self.push_row(cells, object);
+        let Some(last) = self.rows.last_mut() else { return };
+        last.rank = handle.strategy().row_rank(object);
+        if let Some(conditions) = handle.strategy().row_conditions(object) {
+            last.row["conditions"] = conditions;
+        }
     }
 
     /// How old the object is.
@@ -72,20 +83,27 @@ impl Table {
         // Without the annotation nobody could tell the end of the first events.
         let ends = meta::annotations(object).is_some_and(|map| map.contains_key(INITIAL_EVENTS_END));
         let object = match self.include {
-            Include::None if ends => Some(partial(object, self.version)),
-            Include::None => None,
-            Include::Metadata => Some(partial(object, self.version)),
-            Include::Object => Some(object.clone()),
+            Include::None if !ends => Value::Null,
+            Include::None | Include::Metadata => partial(object, self.version),
+            Include::Object => object.clone(),
         };
-        let mut row = json!({ "cells": cells });
-        if let (Some(map), Some(object)) = (row.as_object_mut(), object) {
-            map.insert("object".into(), object);
-        }
-        self.rows.push(row);
+        self.rows.push(Row { rank: 0, row: json!({ "cells": cells, "object": object }) });
+    }
+
+    /// Whether the columns are those of kinds that have none of their own.
+    fn is_generic(&self) -> bool {
+        self.columns.pointer("/1/name").is_some_and(|name| name == DEFAULT_COLUMNS[1].0)
     }
 
     /// The document.
-    pub fn into_value(self) -> Value {
+    pub fn into_value(mut self) -> Value {
+        self.rows.sort_by_key(|row| row.rank);
+        // Upstream's generic table of nothing never gets a list of rows.
+        let rows = if self.rows.is_empty() && self.is_generic() {
+            Value::Null
+        } else {
+            self.rows.into_iter().map(|row| row.row).collect()
+        };
         let mut metadata = json!({});
         if !self.resource_version.is_empty() {
             metadata["resourceVersion"] = self.resource_version.into();
@@ -101,7 +119,7 @@ impl Table {
             "apiVersion": format!("meta.k8s.io/{}", self.version),
             "metadata": metadata,
             "columnDefinitions": self.columns,
-            "rows": self.rows,
+            "rows": rows,
         })
     }
 }

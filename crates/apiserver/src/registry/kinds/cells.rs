@@ -97,16 +97,16 @@ pub(super) fn count(object: &Value, field: &str) -> Value {
     json!(super::value::int(object, field).unwrap_or_default())
 }
 
-/// Access modes in their short forms.
+/// Access modes in their short forms: each once, in upstream's order.
 pub(super) fn access_modes(modes: &[Value]) -> String {
-    let short = |mode: &Value| match mode.as_str().unwrap_or_default() {
-        "ReadWriteOnce" => "RWO",
-        "ReadOnlyMany" => "ROX",
-        "ReadWriteMany" => "RWX",
-        "ReadWriteOncePod" => "RWOP",
-        _ => "",
-    };
-    modes.iter().map(short).collect::<Vec<_>>().join(",")
+    const SHORT: [(&str, &str); 4] = [
+        ("ReadWriteOnce", "RWO"),
+        ("ReadOnlyMany", "ROX"),
+        ("ReadWriteMany", "RWX"),
+        ("ReadWriteOncePod", "RWOP"),
+    ];
+    let there = SHORT.iter().filter(|(mode, _)| modes.iter().any(|have| have == mode));
+    there.map(|(_, short)| *short).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -133,5 +133,12 @@ mod tests {
         ] {
             assert_eq!(duration(seconds), printed, "{seconds}");
         }
+    }
+
+    #[test]
+    fn access_modes_have_one_order() {
+        let modes = ["ReadWriteMany", "ReadWriteOnce", "ReadWriteOnce", "other"].map(Value::from);
+        assert_eq!(access_modes(&modes), "RWO,RWX");
+        assert_eq!(access_modes(&[]), "");
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
             validate: schema,
             validate_status: |object, _| statuses(object),
             row: Some(schema_row),
+            row_rank: precedence,
             ..base
         },
         "prioritylevelconfigurations" => Plain {
@@ -481,6 +482,10 @@ fn needs_too_many_bits(queues: i64, hand: i64) -> bool {
     bits.ceil() > f64::from(HASH_BITS)
 }
 
+fn precedence(object: &Value) -> i64 {
+    int(&object["spec"], "matchingPrecedence").unwrap_or_default()
+}
+
 fn schema_row(object: &Value, now: i64) -> Vec<Value> {
     let spec = &object["spec"];
     let method = text(&spec["distinguisherMethod"], "type");
@@ -488,7 +493,7 @@ fn schema_row(object: &Value, now: i64) -> Vec<Value> {
     vec![
         json!(meta::name(object)),
         json!(text(&spec["priorityLevelConfiguration"], "name")),
-        json!(int(spec, "matchingPrecedence").unwrap_or_default().to_string()),
+        json!(precedence(object)),
         json!(or_none(method)),
         age(object, now),
         json!(dangling.map_or("?", |condition| text(condition, "status"))),
@@ -499,8 +504,7 @@ fn level_row(object: &Value, now: i64) -> Vec<Value> {
     let spec = &object["spec"];
     let limited = &spec["limited"];
     let queuing = &limited["limitResponse"]["queuing"];
-    let shown =
-        |of: &Value, field: &str| json!(int(of, field).map_or("<none>".to_owned(), |n| n.to_string()));
+    let shown = |of: &Value, field: &str| int(of, field).map_or(json!("<none>"), |n| json!(n));
     vec![
         json!(meta::name(object)),
         json!(text(spec, "type")),

@@ -55,6 +55,8 @@ pub(super) struct Plain {
     pub immutable: &'static [&'static str],
     /// See [`Strategy::table_row`].
     pub row: Option<fn(&Value, i64) -> Vec<Value>>,
+    /// See [`Strategy::row_rank`].
+    pub row_rank: fn(&Value) -> i64,
     /// See [`Strategy::selectable_field_names`]: dotted paths into the object, missing values being "".
     pub selectable: &'static [&'static str],
     /// See [`Strategy::warnings`].
@@ -98,6 +100,7 @@ impl Plain {
             admit: |_, _, _| Errors::new(),
             immutable: &[],
             row: None,
+            row_rank: |_| 0,
             selectable: &[],
             warnings: |_| Vec::new(),
             update_warnings: |_, _| Vec::new(),
@@ -250,6 +253,10 @@ impl Strategy for Plain {
 
     fn table_row(&self, object: &Value, now: i64) -> Option<Vec<Value>> {
         self.row.map(|row| row(object, now))
+    }
+
+    fn row_rank(&self, object: &Value) -> i64 {
+        (self.row_rank)(object)
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {

@@ -7,7 +7,7 @@ use machinery::text::go_json;
 use machinery::{meta, names};
 use serde_json::{Map, Value, json};
 
-use super::cells::{age, or_unset};
+use super::cells::age;
 use super::check;
 use super::core::validate_inline;
 use super::node_labels;
@@ -78,7 +78,6 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "csistoragecapacities" => Plain {
             validate: capacity,
             immutable: &["/nodeTopology", "/storageClassName"],
-            row: Some(capacity_row),
             warnings: node_labels::of_storage_capacity,
             update_warnings: |object, _| node_labels::of_storage_capacity(object),
             ..base
@@ -373,10 +372,6 @@ fn capacity(object: &Value) -> Errors {
 
 fn node_row(object: &Value, now: i64) -> Vec<Value> {
     vec![json!(meta::name(object)), json!(list(&object["spec"], "drivers").len()), age(object, now)]
-}
-
-fn capacity_row(object: &Value, _now: i64) -> Vec<Value> {
-    vec![json!(meta::name(object)), json!(text(object, "storageClassName")), or_unset(object.get("capacity"))]
 }
 
 fn attachment(object: &Value) -> Errors {

@@ -290,10 +290,10 @@ fn not_certificates(pem: &[u8]) -> Option<String> {
 
 /// What became of the request.
 fn state(request: &Value) -> String {
-    let kinds = conditions(request).iter().map(|condition| text(condition, "type"));
-    let mut state: Vec<&str> = kinds.filter(|kind| FINAL.contains(kind)).collect();
-    if state.is_empty() {
-        state.push("Pending");
+    let has = |kind: &str| conditions(request).iter().any(|condition| text(condition, "type") == kind);
+    let mut state = vec![["Denied", "Approved"].into_iter().find(|kind| has(kind)).unwrap_or("Pending")];
+    if has("Failed") {
+        state.push("Failed");
     }
     if !text(&request["status"], "certificate").is_empty() {
         state.push("Issued");

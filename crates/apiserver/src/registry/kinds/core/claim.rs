@@ -262,7 +262,8 @@ fn row(object: &Value, now: i64) -> Vec<Value> {
     let (spec, status) = (&object["spec"], &object["status"]);
     let bound = !text(spec, "volumeName").is_empty();
     let (capacity, modes) = if bound {
-        (text(&status["capacity"], "storage"), access_modes(list(status, "accessModes")))
+        let capacity = status.pointer("/capacity/storage").and_then(Value::as_str);
+        (capacity.unwrap_or("0"), access_modes(list(status, "accessModes")))
     } else {
         ("", String::new())
     };

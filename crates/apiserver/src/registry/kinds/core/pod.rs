@@ -104,6 +104,10 @@ impl Strategy for Pod {
         Some(pod_columns::row(object, now))
     }
 
+    fn row_conditions(&self, object: &Value) -> Option<Value> {
+        pod_columns::conditions(object)
+    }
+
     fn prepare_for_subresource_update(
         &self,
         subresource: &str,
