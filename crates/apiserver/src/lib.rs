@@ -153,6 +153,7 @@ impl ApiServer {
         tasks.spawn(registry::presence::run(registry.clone(), token.clone()));
         let chain = flow::Chain {
             authenticator: flow::Authenticator::new(signer, audiences, config.anonymous, registry.clone()),
+            discovery: discovery::Discovery::of(config.advertise),
             config,
             store,
             registry,
@@ -160,7 +161,6 @@ impl ApiServer {
             limits: flow::Limits::default(),
             flows,
             metrics,
-            discovery: discovery::Discovery::builtin(),
             openapi: openapi::OpenApi::default(),
             kubelets,
             token: token.clone(),

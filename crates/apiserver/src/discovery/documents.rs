@@ -1,17 +1,21 @@
 //! The discovery documents.
 
+use std::net::SocketAddr;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use machinery::resources::{Resource, Resources, Subresource};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-/// `/api`
-pub(super) fn api_versions(versions: &[&str]) -> Value {
+/// `/api`, with where all clients reach the server.
+pub(super) fn api_versions(versions: &[&str], address: SocketAddr) -> Value {
     json!({
         "kind": "APIVersions",
         "versions": versions,
-        "serverAddressByClientCIDRs": [],
+        "serverAddressByClientCIDRs": [
+            {"clientCIDR": "0.0.0.0/0", "serverAddress": address.to_string()},
+        ],
     })
 }
 
@@ -109,12 +113,14 @@ fn storage_version_hash(resources: &Resources, resource: &Resource) -> String {
     // Events of both groups are the same objects.
     let group = if resource.group == "events.k8s.io" { "" } else { resource.group };
     let stored = resources.preferred(group, resource.plural).unwrap_or(resource);
-    let text = format!("{}/{}/{}", stored.group, stored.version, stored.kind);
+    // Upstream writes definitions in the version that they had first.
+    let version = if stored.plural == "customresourcedefinitions" { "v1beta1" } else { stored.version };
+    let text = format!("{}/{version}/{}", stored.group, stored.kind);
     STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
 }
 
 /// `apidiscovery.k8s.io` APIGroupDiscoveryList of the core group or of all others.
-pub(super) fn aggregated(resources: &Resources, core: bool, version: &str) -> Value {
+pub(super) fn aggregated(resources: &Resources, core: bool) -> Value {
     let groups = resources.groups().iter().filter(|(name, _)| name.is_empty() == core);
     let items: Vec<Value> = groups
         .map(|(name, versions)| {
@@ -126,7 +132,7 @@ pub(super) fn aggregated(resources: &Resources, core: bool, version: &str) -> Va
         .collect();
     json!({
         "kind": "APIGroupDiscoveryList",
-        "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+        "apiVersion": "apidiscovery.k8s.io/v2",
         "metadata": {},
         "items": items,
     })
@@ -141,8 +147,12 @@ fn group_version(resources: &Resources, group: &str, version: &str) -> Value {
 }
 
 fn aggregated_resource(resource: &Resource) -> Value {
-    let kind =
-        |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    // The group version of the document itself is left out.
+    let kind = |group: &str, version: &str, kind: &str| {
+        let own = (group, version) == (resource.group, resource.version);
+        let (group, version) = if own { ("", "") } else { (group, version) };
+        json!({"group": group, "version": version, "kind": kind})
+    };
     let mut item = json!({
         "resource": resource.plural,
         "responseKind": kind(resource.group, resource.version, resource.kind),

@@ -3,6 +3,7 @@
 
 mod documents;
 
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -19,31 +20,34 @@ use crate::http::{
     FORMATS, Format, MEDIA_TYPES, MediaRange, Wishes, empty, full, gzip, json, parse_accept, router,
 };
 
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
 /// Answers discovery requests from a table of resources.
 pub struct Discovery {
     resources: &'static Resources,
-    /// Aggregated documents by path (`/api`, `/apis`) and version (`v2`, `v2beta1`), made when first wanted.
-    aggregated: [[OnceLock<Aggregated>; 2]; 2],
+    /// Where clients reach the server.
+    address: SocketAddr,
+    /// Aggregated documents of `/apis` and `/api`, made when first wanted.
+    aggregated: [OnceLock<Aggregated>; 2],
 }
 
 struct Aggregated {
     json: Bytes,
     gzip: Option<Bytes>,
     etag: HeaderValue,
-    content_type: HeaderValue,
 }
 
 /// The forms a client may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Plain(Format),
-    Aggregated(&'static str),
+    Aggregated,
 }
 
 impl Discovery {
-    /// The built-in resources.
-    pub fn builtin() -> Discovery {
-        Discovery { resources: Resources::builtin(), aggregated: Default::default() }
+    /// The built-in resources of a server at this address.
+    pub fn of(address: SocketAddr) -> Discovery {
+        Discovery { resources: Resources::builtin(), address, aggregated: Default::default() }
     }
 
     /// All paths, for the index at `/`.
@@ -84,9 +88,7 @@ impl Discovery {
         }
         let form = negotiate(header(headers, ACCEPT), root)?;
         let format = match form {
-            Form::Aggregated(version) => {
-                return Ok(self.aggregated(segments == ["api"], version, headers, wishes));
-            }
+            Form::Aggregated => return Ok(self.aggregated(segments == ["api"], headers, wishes)),
             Form::Plain(format) => format,
         };
         if format == Format::Protobuf {
@@ -99,7 +101,7 @@ impl Discovery {
     fn plain(&self, segments: &[&str]) -> Option<Value> {
         let served = |group: &str| self.resources.groups().iter().find(|(name, _)| *name == group);
         match segments {
-            ["api"] => Some(documents::api_versions(&served("")?.1)),
+            ["api"] => Some(documents::api_versions(&served("")?.1, self.address)),
             ["api", version] => documents::resource_list(self.resources, "", version),
             ["apis"] => Some(documents::group_list(self.resources.groups())),
             ["apis", group] if !group.is_empty() => {
@@ -113,15 +115,8 @@ impl Discovery {
         }
     }
 
-    fn aggregated(
-        &self,
-        core: bool,
-        version: &'static str,
-        headers: &HeaderMap,
-        wishes: Wishes,
-    ) -> Response<ApiBody> {
-        let slot = &self.aggregated[usize::from(core)][usize::from(version == "v2")];
-        let document = slot.get_or_init(|| self.aggregate(core, version));
+    fn aggregated(&self, core: bool, headers: &HeaderMap, wishes: Wishes) -> Response<ApiBody> {
+        let document = self.aggregated[usize::from(core)].get_or_init(|| self.aggregate(core));
         let unchanged = header(headers, IF_NONE_MATCH)
             .is_some_and(|tags| tags.split(',').any(|tag| tag.trim().as_bytes() == document.etag.as_bytes()));
         let mut response = Response::new(empty());
@@ -136,23 +131,19 @@ impl Discovery {
             *response.body_mut() = full(document.json.clone());
         }
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, document.content_type.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
         headers.insert(ETAG, document.etag.clone());
         headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("public"));
         response
     }
 
-    fn aggregate(&self, core: bool, version: &'static str) -> Aggregated {
-        let json: Bytes = documents::aggregated(self.resources, core, version).to_string().into();
+    fn aggregate(&self, core: bool) -> Aggregated {
+        let json: Bytes = documents::aggregated(self.resources, core).to_string().into();
         let hash: String = Sha256::digest(&json).iter().map(|byte| format!("{byte:02X}")).collect();
-        let content_type =
-            format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
-        let fallback = HeaderValue::from_static("application/json");
         Aggregated {
             gzip: gzip(&json).map(Bytes::from),
             json,
             etag: HeaderValue::from_str(&format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"0\"")),
-            content_type: HeaderValue::from_str(&content_type).unwrap_or(fallback),
         }
     }
 }
@@ -172,10 +163,7 @@ fn form(range: &MediaRange, root: bool) -> Option<Form> {
         // The kinds of aggregated discovery have no protobuf form here.
         (Some(_), _, _) if format == Format::Protobuf => None,
         (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")) if root => {
-            Some(Form::Aggregated("v2"))
-        }
-        (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2beta1")) if root => {
-            Some(Form::Aggregated("v2beta1"))
+            Some(Form::Aggregated)
         }
         _ => None,
     }

@@ -2,8 +2,12 @@ use machinery::codec::protobuf;
 
 use super::*;
 
+fn discovery() -> Discovery {
+    Discovery::of(([10, 0, 0, 1], 6443).into())
+}
+
 fn get(path: &str) -> Option<Value> {
-    Discovery::builtin().plain(&path.trim_matches('/').split('/').collect::<Vec<_>>())
+    discovery().plain(&path.trim_matches('/').split('/').collect::<Vec<_>>())
 }
 
 #[test]
@@ -14,9 +18,9 @@ fn clients_choose_the_form() {
     let cases = [
         (None, true, Some(Form::Plain(Format::Json))),
         (Some("*/*"), true, Some(Form::Plain(Format::Json))),
-        (Some(kubectl.as_str()), true, Some(Form::Aggregated("v2"))),
+        (Some(kubectl.as_str()), true, Some(Form::Aggregated)),
         (Some(kubectl.as_str()), false, Some(Form::Plain(Format::Json))),
-        (Some(v2beta1), true, Some(Form::Aggregated("v2beta1"))),
+        (Some(v2beta1), true, None),
         (Some("application/yaml"), true, Some(Form::Plain(Format::Yaml))),
         (Some("application/vnd.kubernetes.protobuf"), true, Some(Form::Plain(Format::Protobuf))),
         (
@@ -36,7 +40,7 @@ fn clients_choose_the_form() {
 
 #[test]
 fn every_path_answers() {
-    for path in Discovery::builtin().paths() {
+    for path in discovery().paths() {
         assert!(get(&path).is_some(), "{path}");
     }
     for path in ["/apis/nothing", "/apis/apps/v9", "/api/v2", "/apis/apps/v1/deployments"] {
@@ -46,7 +50,7 @@ fn every_path_answers() {
 
 #[test]
 fn aggregated_discovery_tells_the_same_as_plain() {
-    let aggregated = documents::aggregated(Resources::builtin(), false, "v2");
+    let aggregated = documents::aggregated(Resources::builtin(), false);
     let apps =
         aggregated["items"].as_array().unwrap().iter().find(|g| g["metadata"]["name"] == "apps").unwrap();
     let deployments = apps["versions"][0]["resources"]
@@ -55,10 +59,8 @@ fn aggregated_discovery_tells_the_same_as_plain() {
         .iter()
         .find(|r| r["resource"] == "deployments")
         .unwrap();
-    assert_eq!(
-        deployments["responseKind"],
-        serde_json::json!({"group": "apps", "version": "v1", "kind": "Deployment"})
-    );
+    let own = serde_json::json!({"group": "", "version": "", "kind": "Deployment"});
+    assert_eq!(deployments["responseKind"], own);
     assert_eq!(deployments["scope"], "Namespaced");
     assert_eq!(deployments["singularResource"], "deployment");
     let scale = &deployments["subresources"][0];
@@ -108,6 +110,12 @@ fn recorded_resources_are_served_alike() {
     }
 }
 
+#[test]
+fn clients_learn_where_the_server_is() {
+    let everywhere = serde_json::json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": "10.0.0.1:6443"}]);
+    assert_eq!(get("/api").unwrap()["serverAddressByClientCIDRs"], everywhere);
+}
+
 /// The hashes that upstream's discovery documents have.
 #[test]
 fn storage_versions_hash_as_upstream() {
@@ -122,6 +130,7 @@ fn storage_versions_hash_as_upstream() {
         ("/apis/apps/v1", "deployments", "8aSe+NMegvE="),
         ("/apis/events.k8s.io/v1", "events", "r2yiGXH7wu8="),
         ("/apis/autoscaling/v1", "horizontalpodautoscalers", "qwQve8ut294="),
+        ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions", "jfWCUB31mvA="),
     ] {
         assert_eq!(hash(path, name), expected, "{path} {name}");
     }
@@ -136,9 +145,8 @@ async fn documents_have_a_protobuf_form() {
     let headers =
         [(ACCEPT, HeaderValue::from_static("application/vnd.kubernetes.protobuf,application/json"))];
     let headers: HeaderMap = headers.into_iter().collect();
-    for path in Discovery::builtin().paths() {
-        let answer =
-            Discovery::builtin().answer(&Method::GET, &path, &headers, Wishes::default()).await.unwrap();
+    for path in discovery().paths() {
+        let answer = discovery().answer(&Method::GET, &path, &headers, Wishes::default()).await.unwrap();
         assert_eq!(answer.headers()[CONTENT_TYPE], protobuf::MEDIA_TYPE, "{path}");
         let bytes = answer.into_body().collect().await.unwrap().to_bytes();
         let decoded = protobuf::decode(&bytes).unwrap();
