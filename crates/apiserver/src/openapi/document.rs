@@ -93,7 +93,7 @@ impl Part {
 }
 
 fn info() -> Value {
-    json!({"title": "Kubernetes", "version": "v1.37.0+knarr"})
+    json!({"title": "Kubernetes", "version": "1.37"})
 }
 
 fn security() -> Value {

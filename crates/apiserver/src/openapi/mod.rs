@@ -6,6 +6,7 @@
 
 mod cache;
 mod document;
+mod enums;
 mod gnostic;
 mod operations;
 mod parameters;

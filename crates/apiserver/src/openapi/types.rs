@@ -6,6 +6,8 @@ use descriptions::{Index, TypeDescription};
 use machinery::schema::{Field, FieldType, ListType, MapType, Presence, Schema, Type, TypeId};
 use serde_json::{Map, Value, json};
 
+use super::enums;
+
 /// The two forms of OpenAPI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -106,7 +108,11 @@ impl<'a> Definitions<'a> {
         if !ty.fields.is_empty() {
             let property = |field: &Field| {
                 let text = described.map_or_else(|| self.of_list(field.name()), |d| d.field(field.name()));
-                (field.name().to_owned(), property(field, text, self.dialect))
+                let mut property = property(field, text, self.dialect);
+                if let Some(values) = enums::of(ty.name, field.name()) {
+                    element_of(&mut property)["enum"] = values;
+                }
+                (field.name().to_owned(), property)
             };
             map.insert("properties".into(), ty.fields.iter().map(property).collect::<Map<_, _>>().into());
         }
@@ -254,20 +260,20 @@ fn value(ty: &FieldType, opaque: Option<&str>, dialect: Dialect) -> Value {
         FieldType::Double => json!({"type": "number", "format": "double"}),
         FieldType::Bytes => json!({"type": "string", "format": "byte"}),
         FieldType::Ref(id) => dialect.reference(Schema::builtin().ty(*id).name),
-        FieldType::Array(items) => json!({"type": "array", "items": element(items, opaque, dialect)}),
+        FieldType::Array(items) => json!({"type": "array", "items": value(items, opaque, dialect)}),
         FieldType::Map(values) => {
-            json!({"type": "object", "additionalProperties": element(values, opaque, dialect)})
+            json!({"type": "object", "additionalProperties": value(values, opaque, dialect)})
         }
         FieldType::Any => json!({"type": "object"}),
         _ => json!({"type": "string"}),
     }
 }
 
-/// An item of a list or a value of a map.
-fn element(ty: &FieldType, opaque: Option<&str>, dialect: Dialect) -> Value {
-    let mut extras = Map::new();
-    if dialect == Dialect::V3 {
-        extras.extend(zero(ty, Presence::Shown).map(|zero| ("default".to_owned(), zero)));
+/// The schema of what a list or map consists of; of other fields their own.
+fn element_of(property: &mut Value) -> &mut Value {
+    let elements = ["items", "additionalProperties"].into_iter().find(|key| property.get(*key).is_some());
+    match elements {
+        Some(key) => &mut property[key],
+        None => property,
     }
-    with_extras(value(ty, opaque, dialect), extras, dialect)
 }

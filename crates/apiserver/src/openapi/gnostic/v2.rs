@@ -134,6 +134,9 @@ pub(super) fn schema(schema: &Map<String, Value>) -> Message {
         message.message(5, &any(default));
     }
     message.texts(19, schema.get("required"));
+    for value in schema.get("enum").and_then(Value::as_array).into_iter().flatten() {
+        message.message(20, &any(value));
+    }
     if let Some(values) = schema.get("additionalProperties").and_then(Value::as_object) {
         let mut item = Message::default();
         item.message(1, &self::schema(values));

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::message::{Message, flag, text};
+use super::message::{Message, any, flag, text};
 
 pub(super) fn path_item(item: &Map<String, Value>) -> Message {
     let mut message = Message::default();
@@ -104,6 +104,9 @@ fn schema(schema: &Map<String, Value>) -> Message {
     let mut message = Message::default();
     message.flag(20, flag(schema, "uniqueItems"));
     message.texts(23, schema.get("required"));
+    for value in schema.get("enum").and_then(Value::as_array).into_iter().flatten() {
+        message.message(24, &any(value));
+    }
     message.text(25, text(schema, "type"));
     schemas(&mut message, 26, schema.get("allOf"));
     schemas(&mut message, 27, schema.get("oneOf"));
