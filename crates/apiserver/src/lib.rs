@@ -146,11 +146,16 @@ impl ApiServer {
             registry::Registry::start(&config, store.clone(), policy.clone(), token.clone()).await?;
         // The policy has to know the roles that every cluster has before the first request.
         store.feed().wait_for(store.revision()).await?;
+        let identity = registry::presence::introduce(&registry).await.map_err(|status| {
+            registry::StartError::Bootstrap { what: "the server's Lease".to_owned(), status }
+        })?;
+        registry.steps().done(registry::steps::Step::FlowConsumer);
+        registry.steps().done(registry::steps::Step::Storage);
         let audiences = config.audiences.clone();
         let tasks = TaskTracker::new();
         tasks.spawn(registry::event_expiry::run(registry.clone(), token.clone()));
         tasks.spawn(registry::allocator::run(registry.clone(), token.clone()));
-        tasks.spawn(registry::presence::run(registry.clone(), token.clone()));
+        tasks.spawn(registry::presence::run(registry.clone(), identity, token.clone()));
         let chain = flow::Chain {
             authenticator: flow::Authenticator::new(signer, audiences, config.anonymous, registry.clone()),
             discovery: discovery::Discovery::of(config.advertise),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::tests::{Client, Reply, server};
+use crate::registry::steps::Step;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
@@ -180,15 +181,21 @@ async fn headers_are_upstreams() {
 async fn checks_are_told_one_by_one() {
     let server = server().await;
     let admin = Client::admin(&server);
-    let whole = "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n[+]shutdown ok\nreadyz check passed\n";
-    let excluded = "[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\nwarn: some health checks cannot be excluded: no matches for \"x\"\nlivez check passed\n";
+    let steps: String = Step::ALL.iter().map(|step| format!("[+]{} ok\n", step.check())).collect();
+    let whole = format!(
+        "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n{steps}[+]shutdown ok\nreadyz check passed\n"
+    );
+    let excluded = format!(
+        "[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n{steps}warn: some health checks cannot be excluded: no matches for \"x\"\nlivez check passed\n"
+    );
     for (path, want) in [
         ("/readyz", "ok"),
         ("/readyz/etcd", "ok"),
         ("/livez/ping", "ok"),
-        ("/readyz?verbose", whole),
-        ("/readyz?verbose=false", whole),
-        ("/livez?verbose&exclude=etcd&exclude=x", excluded),
+        ("/readyz/poststarthook/rbac/bootstrap-roles", "ok"),
+        ("/readyz?verbose", &whole),
+        ("/readyz?verbose=false", &whole),
+        ("/livez?verbose&exclude=etcd&exclude=x", &excluded),
     ] {
         let reply = admin.get(path).await;
         assert_eq!((reply.code, String::from_utf8_lossy(&reply.body).as_ref()), (200, want), "{path}");

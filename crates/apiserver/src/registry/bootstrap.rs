@@ -1,4 +1,5 @@
-//! What every cluster has from its first moment: namespaces, roles, priority classes, the `kubernetes` Service.
+//! What every cluster has from its first moment: namespaces, roles, priority classes, the `kubernetes` Service, and what
+//! the server says of itself.
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
@@ -6,7 +7,8 @@ use machinery::meta;
 use serde_json::{Map, Value, json};
 
 use super::kinds::flow_control;
-use super::{Registry, StartError, allocator, presence};
+use super::steps::Step;
+use super::{Registry, StartError, allocator, presence, published};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
@@ -29,6 +31,7 @@ const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
 pub(super) async fn run(registry: &Registry) -> Result<(), StartError> {
     let namespace = |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     try_join_all(NAMESPACES.map(|name| ensure(registry, namespace(name)))).await?;
+    registry.steps().done(Step::SystemNamespaces);
     let class = |(name, value, description): (&str, i64, &str)| {
         json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
@@ -39,9 +42,47 @@ pub(super) async fn run(registry: &Registry) -> Result<(), StartError> {
         try_join_all(auth::bootstrap::objects().into_iter().map(|role| reconcile(registry, role.object)));
     let classes = try_join_all(PRIORITY_CLASSES.map(|named| ensure(registry, class(named))));
     let flow_control = try_join_all(flow_control::initial().iter().map(|one| settle(registry, one)));
-    tokio::try_join!(roles, classes, flow_control, addresses(registry))?;
+    let services = try_join_all(published::api_services().into_iter().map(|one| ensure(registry, one)));
+    tokio::try_join!(
+        done(registry, Step::BootstrapRoles, roles),
+        done(registry, Step::PriorityClasses, classes),
+        flow_control,
+        services,
+        authentication(registry),
+        addresses(registry),
+    )?;
     let schemas = flow_control::initial().iter().filter(|one| meta::kind(&one.object) == "FlowSchema");
-    try_join_all(schemas.map(|one| tell_level(registry, &one.object))).await?;
+    let levels = try_join_all(schemas.map(|one| tell_level(registry, &one.object)));
+    let services = published::api_services().into_iter();
+    let available = try_join_all(services.map(|one| change(registry, one, "status", published::available)));
+    tokio::try_join!(
+        done(registry, Step::FlowProducer, levels),
+        done(registry, Step::Registration, available),
+    )?;
+    Ok(())
+}
+
+/// Notes that a step is done once the work is.
+async fn done<T>(
+    registry: &Registry,
+    step: Step,
+    work: impl Future<Output = Result<T, StartError>>,
+) -> Result<(), StartError> {
+    work.await?;
+    registry.steps().done(step);
+    Ok(())
+}
+
+/// What others have to know to authenticate clients, and since when legacy tokens are watched.
+async fn authentication(registry: &Registry) -> Result<(), StartError> {
+    let ca_pem = &registry.config().ca_pem;
+    let with_ca = |old: &Value| published::with_client_ca(old, ca_pem);
+    let info = change(registry, published::authentication_info(ca_pem), "", with_ca);
+    let tracking = ensure(registry, published::legacy_tokens(Timestamp::now()));
+    tokio::try_join!(
+        done(registry, Step::AuthenticationInfo, info),
+        done(registry, Step::LegacyTokens, tracking),
+    )?;
     Ok(())
 }
 
@@ -52,9 +93,12 @@ async fn addresses(registry: &Registry) -> Result<(), StartError> {
         move |status| StartError::Bootstrap { what, status }
     };
     allocator::default_range(registry).await.map_err(failed("ServiceCIDR kubernetes"))?;
+    registry.steps().done(Step::ServiceRange);
     allocator::repair(registry, Timestamp::now()).await.map_err(failed("IPAddresses of Services"))?;
     presence::service(registry).await.map_err(failed("Service kubernetes"))?;
-    presence::announce(registry).await.map_err(failed("Endpoints kubernetes"))
+    presence::announce(registry).await.map_err(failed("Endpoints kubernetes"))?;
+    registry.steps().done(Step::Bootstrap);
+    Ok(())
 }
 
 async fn ensure(registry: &Registry, object: Value) -> Result<(), StartError> {

@@ -38,11 +38,13 @@ mod options;
 mod own;
 mod patch;
 pub(crate) mod presence;
+mod published;
 mod read;
 mod record;
 mod scale;
 mod seam;
 mod status;
+pub(crate) mod steps;
 mod stored;
 pub mod strategy;
 pub mod table;
@@ -122,6 +124,7 @@ pub struct Registry {
     plugins: admission::Plugins,
     metrics: machinery::metrics::Registry,
     allocators: allocator::Allocators,
+    steps: steps::Steps,
     token: CancellationToken,
 }
 
@@ -154,10 +157,12 @@ impl Registry {
             plugins: admission::Plugins::new(&metrics),
             metrics,
             allocators,
+            steps: steps::Steps::default(),
             token,
         });
         registry.check_layout().await?;
         registry.load().await?;
+        registry.steps.done(steps::Step::Informers);
         bootstrap::run(&registry).await?;
         Ok(registry)
     }
@@ -296,6 +301,11 @@ impl Registry {
     /// Where parts of the program report what the page of metrics shows.
     pub fn metrics(&self) -> &machinery::metrics::Registry {
         &self.metrics
+    }
+
+    /// What of the start is done.
+    pub(crate) fn steps(&self) -> &steps::Steps {
+        &self.steps
     }
 
     /// Cluster IPs and node ports.

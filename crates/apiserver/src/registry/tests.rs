@@ -16,6 +16,7 @@ mod patching;
 mod reading;
 mod replacing;
 mod selecting;
+mod start;
 mod stores;
 mod subresources;
 mod versions;

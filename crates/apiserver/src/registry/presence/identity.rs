@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::super::Registry;
+use super::super::steps::Step;
 
 const GROUP: &str = "coordination.k8s.io";
 const NAMESPACE: &str = "kube-system";
@@ -18,7 +19,7 @@ const SECONDS: i64 = 3600;
 const SWEEP: SignedDuration = SignedDuration::from_hours(1);
 
 /// This server, as it shows itself.
-pub(super) struct Identity {
+pub(crate) struct Identity {
     name: String,
     host: String,
     holder: String,
@@ -43,9 +44,11 @@ impl Identity {
             (new != *old).then_some(new)
         };
         registry.settle(lease.clone(), "", &renewed).await?;
+        registry.steps().done(Step::IdentityLease);
         if self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP) {
             self.swept = Some(now);
             sweep(registry, now).await?;
+            registry.steps().done(Step::IdentitySweep);
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Registry, allocator};
-use identity::Identity;
+pub(crate) use identity::Identity;
 use peers::Peers;
 
 /// How often a server says that it is there.
@@ -62,10 +62,19 @@ async fn renew(registry: &Registry, peers: &mut Peers, now: Instant) -> Result<(
     endpoints::reconcile(registry, &addresses).await
 }
 
-/// Says that this server is there until the token is cancelled; then that it goes.
-pub async fn run(registry: Arc<Registry>, token: CancellationToken) {
-    let mut peers = Peers::default();
+/// Shows this server by a Lease of its own for the first time.
+///
+/// # Errors
+/// When the Lease cannot be written.
+pub async fn introduce(registry: &Registry) -> Result<Identity, Status> {
     let mut identity = Identity::new(registry.config());
+    identity.renew(registry, Timestamp::now()).await?;
+    Ok(identity)
+}
+
+/// Says that this server is there until the token is cancelled; then that it goes.
+pub async fn run(registry: Arc<Registry>, mut identity: Identity, token: CancellationToken) {
+    let mut peers = Peers::default();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while token.run_until_cancelled(ticks.tick()).await.is_some() {

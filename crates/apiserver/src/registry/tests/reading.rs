@@ -285,7 +285,8 @@ async fn lists_of_all_namespaces_are_paged_across_them() {
             None => break,
         }
     }
-    assert_eq!(seen, ["a", "b", "c"]);
+    assert_eq!(seen[..3], ["a", "b", "c"]);
+    assert_eq!(seen.len(), h.get("/api/v1/configmaps").await["items"].as_array().map_or(0, Vec::len));
     // Pages of a selection do not say how many follow.
     let page = h.get("/api/v1/configmaps?limit=1&labelSelector=!x").await;
     assert!(page["metadata"].get("remainingItemCount").is_none());

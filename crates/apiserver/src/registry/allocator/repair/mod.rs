@@ -17,6 +17,7 @@ use store::{CacheWatch, EventKind, WatchEnd};
 use tokio_util::sync::CancellationToken;
 
 use super::super::kinds::value::text;
+use super::super::steps::Step;
 use super::super::{Meta, Registry, record};
 use super::addresses::GROUP;
 use ports::Leaks;
@@ -71,6 +72,7 @@ async fn round(registry: &Registry, memory: &mut Memory, now: Timestamp) -> Resu
     }
     let findings = ports::check(registry, &mut memory.leaks).await?;
     settle(registry, memory, findings).await;
+    registry.steps().done(Step::ServiceRepair);
     Ok(())
 }
 
