@@ -12,13 +12,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::http::{Query, RequestInfo};
 
 /// Requests in flight that read, at most; upstream's default.
-const READING_MAX: usize = 400;
+pub(super) const READING_MAX: usize = 400;
 /// Requests in flight that change something, at most; upstream's default.
-const MUTATING_MAX: usize = 200;
+pub(super) const MUTATING_MAX: usize = 200;
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER_SECONDS: u32 = 1;
 /// Requests that are not long-running are answered within this time; the same as upstream's.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Header lines of a request, at most.
 const HEADERS_MAX: usize = 128;
 

@@ -11,6 +11,7 @@ mod pages;
 mod policy;
 mod priority;
 mod routes;
+mod zpages;
 
 #[cfg(test)]
 mod access_tests;

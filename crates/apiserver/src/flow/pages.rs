@@ -6,6 +6,7 @@ use machinery::resources::Resources;
 use machinery::status::Status;
 use serde_json::{Value, json};
 
+use super::zpages::Zpage;
 use super::{Admitted, Chain, health};
 use crate::ApiBody;
 use crate::http::{full, raw_json, router, text};
@@ -37,6 +38,7 @@ enum Plain {
     Index,
     Health,
     Metrics,
+    Zpage(Zpage),
     ServiceLevels,
     OpenApi,
     NotFound,
@@ -65,7 +67,10 @@ impl Page {
             "/openapi/v2" | "/openapi/v3" => Plain::OpenApi,
             _ if path.starts_with("/openapi/v3/") => Plain::OpenApi,
             _ if health::endpoint(path).is_some() => Plain::Health,
-            _ => Plain::NotFound,
+            _ => match Zpage::ALL.iter().find(|(known, _)| *known == path) {
+                Some((_, page)) => Plain::Zpage(*page),
+                None => Plain::NotFound,
+            },
         })
     }
 }
@@ -89,6 +94,7 @@ impl Chain {
             Page::Plain(Plain::OpenApi) => self.openapi.answer(&info.path, &query, request.headers()).await,
             Page::Plain(Plain::Health) => Ok(health::answer(self, &info.path, &query).await),
             Page::Plain(Plain::Index) => Ok(raw_json(StatusCode::OK, &json!({"paths": self.paths()}))),
+            Page::Plain(Plain::Zpage(page)) => page.answer(self, request.headers(), wishes).await,
             Page::Plain(Plain::Metrics) => Ok(self.metrics_page()),
             Page::Plain(Plain::ServiceLevels) => Ok(self.service_levels_page()),
             Page::Plain(Plain::NotFound) => Ok(not_found()),
@@ -125,7 +131,8 @@ impl Chain {
         })
     }
 
-    fn paths(&self) -> Vec<String> {
+    /// All paths, for the index at `/`.
+    pub(super) fn paths(&self) -> Vec<String> {
         let own = [
             "/.well-known/openid-configuration",
             "/metrics",
@@ -139,6 +146,7 @@ impl Chain {
         let mut paths: Vec<String> = own.map(str::to_owned).to_vec();
         paths.extend(self.discovery.paths());
         paths.extend(health::paths());
+        paths.extend(Zpage::ALL.map(|(path, _)| path.to_owned()));
         paths.sort();
         paths
     }
@@ -206,6 +214,9 @@ mod tests {
             ("/logs", Page::Plain(Plain::NotFound)),
             ("/debug/pprof/", Page::Plain(Plain::NotFound)),
             ("/configz", Page::Plain(Plain::NotFound)),
+            ("/statusz", Page::Plain(Plain::Zpage(Zpage::Status))),
+            ("/statusz/", Page::Plain(Plain::NotFound)),
+            ("/flagz", Page::Plain(Plain::Zpage(Zpage::Flags))),
         ] {
             assert_eq!(Page::of(path), want, "{path}");
         }

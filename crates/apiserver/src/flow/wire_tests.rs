@@ -203,6 +203,35 @@ async fn checks_are_told_one_by_one() {
 }
 
 #[tokio::test]
+async fn servers_tell_what_they_are() {
+    let server = server().await;
+    let admin = Client::admin(&server);
+    let text = admin.get("/statusz").await;
+    assert_eq!((text.code, header(&text, "content-type")), (200, "text/plain; charset=utf-8"));
+    let page = String::from_utf8_lossy(&text.body).into_owned();
+    assert!(page.starts_with("\napiserver statusz\nWarning: "), "{page}");
+    assert!(page.ends_with("Paths: /flagz /healthz /livez /metrics /readyz /statusz /version\n"), "{page}");
+    let flags = admin.get("/flagz").await;
+    assert!(String::from_utf8_lossy(&flags.body).contains("\nauthorization-mode: [Node,RBAC]\n"));
+    for (version, warning) in [
+        ("v1beta1", ""),
+        (
+            "v1alpha1",
+            "299 - \"This version of the flagz endpoint is deprecated. Please use a newer version.\"",
+        ),
+    ] {
+        let parameters = format!("g=config.k8s.io;v={version};as=Flagz");
+        let accept = format!("application/json;{parameters}");
+        let reply = admin.raw("GET", "/flagz", &[("accept", &accept)], Vec::new()).await;
+        assert_eq!((reply.code, header(&reply, "content-type")), (200, accept.as_str()));
+        assert_eq!(header(&reply, "warning"), warning);
+        let flags = reply.json();
+        assert_eq!((&flags["kind"], &flags["metadata"]["name"]), (&json!("Flagz"), &json!("apiserver")));
+        assert_eq!(flags["flags"]["max-requests-inflight"], "400");
+    }
+}
+
+#[tokio::test]
 async fn large_lists_are_compressed_whatever_their_form() {
     let server = server().await;
     let admin = Client::admin(&server);

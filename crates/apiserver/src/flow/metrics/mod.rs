@@ -23,7 +23,7 @@ use machinery::status::Status;
 use crate::ApiBody;
 use crate::http::{Query, RequestInfo};
 pub(crate) use page::Gauge;
-pub(crate) use process::gauges as process_gauges;
+pub(crate) use process::{gauges as process_gauges, start as process_start};
 use series::{Labels, Series, SeriesMap};
 pub(crate) use store::Observed;
 

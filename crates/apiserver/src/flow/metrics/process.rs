@@ -42,6 +42,13 @@ pub(crate) fn gauges() -> Vec<Gauge> {
     known.collect()
 }
 
+/// When the process began, in seconds since 1970.
+pub(crate) fn start() -> Option<i64> {
+    let gauges = gauges();
+    let gauge = gauges.iter().find(|gauge| gauge.name == "process_start_time_seconds")?;
+    gauge.values.first().map(|(_, at)| *at as i64)
+}
+
 fn cpu(user: Option<f64>, system: Option<f64>) -> Option<f64> {
     Some((user? + system?) / TICKS)
 }
