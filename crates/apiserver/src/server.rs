@@ -195,8 +195,14 @@ impl Listening {
             () = self.token.cancelled() => return,
             accepted = accepted => match accepted {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-                Err(_) => return tracing::debug!("a TLS handshake took too long"),
+                Ok(Err(error)) => {
+                    self.chain.metrics.handshake_failed();
+                    return tracing::debug!(%error, "a TLS handshake failed");
+                }
+                Err(_) => {
+                    self.chain.metrics.handshake_failed();
+                    return tracing::debug!("a TLS handshake took too long");
+                }
             },
         };
         let end = self.end.clone();

@@ -95,8 +95,8 @@ impl Chain {
             Page::Plain(Plain::Health) => Ok(health::answer(self, &info.path, &query).await),
             Page::Plain(Plain::Index) => Ok(raw_json(StatusCode::OK, &json!({"paths": self.paths()}))),
             Page::Plain(Plain::Zpage(page)) => page.answer(self, request.headers(), wishes).await,
-            Page::Plain(Plain::Metrics) => Ok(self.metrics_page()),
-            Page::Plain(Plain::ServiceLevels) => Ok(self.service_levels_page()),
+            Page::Plain(Plain::Metrics) => Ok(self.metrics_page(wishes)),
+            Page::Plain(Plain::ServiceLevels) => Ok(self.service_levels_page(wishes)),
             Page::Plain(Plain::NotFound) => Ok(not_found()),
         }
     }

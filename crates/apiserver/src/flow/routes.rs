@@ -1,16 +1,16 @@
 //! Which part answers which path.
 
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Response};
 use machinery::metrics::{Kind, Page};
 use machinery::resources::Resources;
 use machinery::status::Status;
 
-use super::metrics::{Gauge, process_gauges};
+use super::metrics::{Gauge, process_gauges, process_start, resource_gauges};
 use super::pages::{not_found, version};
 use super::{Admitted, Chain};
 use crate::ApiBody;
-use crate::http::{Accept, Offer, RequestInfo, Wishes, read_limited, respond, router};
+use crate::http::{Accept, Offer, RequestInfo, Wishes, full, gzip, read_limited, respond, router};
 use crate::registry::ApiRequest;
 
 impl Chain {
@@ -46,7 +46,9 @@ impl Chain {
         let body = if matches!(parts.method, Method::GET | Method::HEAD) {
             bytes::Bytes::new()
         } else {
-            read_limited(body).await?
+            let body = read_limited(body).await?;
+            self.metrics.received(&info, self.is_known(&info), body.len());
+            body
         };
         let request = ApiRequest {
             info,
@@ -79,9 +81,8 @@ impl Chain {
         if has_protobuf(info) { router::check(parts, collection) } else { Ok(()) }
     }
 
-    pub(super) fn metrics_page(&self) -> Response<ApiBody> {
+    pub(super) fn metrics_page(&self, wishes: Wishes) -> Response<ApiBody> {
         let (reading, mutating) = self.limits.in_flight();
-        let counts = self.object_counts();
         let gauge = |name, help, values| Gauge { name, kind: Kind::Gauge, help, values };
         let mut gauges = vec![
             gauge(
@@ -93,84 +94,37 @@ impl Chain {
                 ],
             ),
             gauge(
-                "apiserver_storage_objects",
-                "[STABLE] (Deprecated since 1.34.0) [DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
-                counts
-                    .iter()
-                    .map(|row| {
-                        (
-                            format!("resource={:?}", machinery::status::qualified(row.group, row.resource)),
-                            row.objects,
-                        )
-                    })
-                    .collect(),
-            ),
-            gauge(
-                "apiserver_resource_objects",
-                "[ALPHA] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be -1.",
-                counts.iter().map(|row| (row.labels(), row.objects)).collect(),
-            ),
-            gauge(
-                "apiserver_watch_cache_resource_version",
-                "[ALPHA] Current resource version of watch cache broken by resource type. This is truncated to the 15 least significant digits.",
-                counts.iter().map(|row| (row.labels(), (row.revision % REVISION_DIGITS) as f64)).collect(),
-            ),
-            gauge(
                 "kubernetes_build_info",
                 "[BETA] A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it is running.",
                 vec![(build_labels(), 1.0)],
             ),
         ];
+        gauges.extend(resource_gauges(&self.registry));
         gauges.extend(process_gauges());
         let mut others = Page::new();
         self.registry.metrics().write(&mut others);
-        metrics_text(self.metrics.render(&gauges) + &others.finish())
+        metrics_text(self.metrics.render(&gauges) + &others.finish(), wishes)
     }
 
-    pub(super) fn service_levels_page(&self) -> Response<ApiBody> {
+    pub(super) fn service_levels_page(&self, wishes: Wishes) -> Response<ApiBody> {
         let started = process_gauges().into_iter().find(|gauge| gauge.name == "process_start_time_seconds");
-        metrics_text(self.metrics.render_service_levels(started))
-    }
-
-    fn object_counts(&self) -> Vec<Count> {
-        let mut counts: Vec<Count> = Vec::new();
-        for resource in Resources::builtin().iter().filter(|r| r.is_stored()) {
-            let (group, resource) = (resource.group, resource.plural);
-            if counts.iter().any(|known| (known.group, known.resource) == (group, resource)) {
-                continue;
-            }
-            if let Some(handle) = self.registry.resource(group, resource) {
-                let cache = &handle.storage.cache;
-                let (objects, revision) = (cache.len() as f64, cache.revision());
-                counts.push(Count { group, resource, objects, revision });
-            }
-        }
-        counts
+        metrics_text(self.metrics.render_service_levels(started), wishes)
     }
 }
 
-fn metrics_text(page: String) -> Response<ApiBody> {
-    let mut response = Response::new(crate::http::full(page));
+/// A page of metrics, with when the process began in a header, by which Prometheus knows a restart.
+fn metrics_text(page: String, wishes: Wishes) -> Response<ApiBody> {
+    let compressed = if wishes.gzip { gzip(page.as_bytes()) } else { None };
+    let mut response = Response::new(full(page));
+    if let Some(compressed) = compressed {
+        *response.body_mut() = full(compressed);
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     let content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
-    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.extend(process_start().map(|at| (HeaderName::from_static("process-start-time-unix"), at.into())));
     response
-}
-
-/// Upstream shows so many digits of a revision, because floating-point numbers have no more.
-const REVISION_DIGITS: u64 = 1_000_000_000_000_000;
-
-/// What a cache holds.
-struct Count {
-    group: &'static str,
-    resource: &'static str,
-    objects: f64,
-    revision: u64,
-}
-
-impl Count {
-    fn labels(&self) -> String {
-        format!("group={:?},resource={:?}", self.group, self.resource)
-    }
 }
 
 /// `/version`, as labels.

@@ -10,6 +10,7 @@ use machinery::status::Status;
 use serde_json::Value;
 use store::Cache;
 
+use super::list_counts::ListCounts;
 use super::meta::Meta;
 use super::strategy::Strategy;
 
@@ -31,6 +32,10 @@ pub struct Storage {
     pub strategy: Arc<dyn Strategy>,
     /// Every read is served from here.
     pub cache: Arc<Cache<Meta>>,
+    /// Lists that were answered from there.
+    pub(crate) cached_lists: ListCounts,
+    /// Lists of states of the past, which the store has.
+    pub(crate) stored_lists: ListCounts,
 }
 
 /// A column of the Table view.

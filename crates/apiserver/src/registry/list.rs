@@ -139,12 +139,14 @@ impl Call<'_> {
             self.handle.storage.cache.list(scope, after.as_deref(), (wanted < usize::MAX).then_some(wanted));
         let mut remaining = listing.remaining;
         let mut items = listing.items;
+        let fetched = items.len();
         if !selection.is_empty() {
             let prefix = self.handle.storage.prefix.len();
             let selects = |item: &CachedObject| selection.matches(&item.entry.key[prefix..], &item.meta);
             remaining = select(&mut items, limit, selects);
         }
-        let entries = items.iter().map(|item| item.entry.clone()).collect();
+        let entries: Vec<Entry> = items.iter().map(|item| item.entry.clone()).collect();
+        self.handle.storage.cached_lists.add(fetched, entries.len());
         Ok(self.finish_page(entries, listing.revision, remaining, selection))
     }
 
@@ -175,6 +177,7 @@ impl Call<'_> {
             Err(error) => return Err(read_error(&error)),
         };
         let mut entries = page.entries;
+        let fetched = entries.len();
         let mut remaining = page.remaining;
         if !selection.is_empty() {
             let prefix = self.handle.storage.prefix.len();
@@ -182,6 +185,7 @@ impl Call<'_> {
                 selection.matches(&entry.key[prefix..], &Meta::read(&entry.bytes, self.strategy()))
             });
         }
+        self.handle.storage.stored_lists.add(fetched, entries.len());
         Ok(self.finish_page(entries, revision, remaining, selection))
     }
 

@@ -32,6 +32,7 @@ mod handle;
 mod keys;
 pub mod kinds;
 mod list;
+pub(crate) mod list_counts;
 mod meta;
 mod metadata;
 mod options;
@@ -212,6 +213,8 @@ impl Registry {
             type_id: stored.type_id,
             strategy,
             cache,
+            cached_lists: list_counts::ListCounts::default(),
+            stored_lists: list_counts::ListCounts::default(),
         }))
     }
 

@@ -8,6 +8,7 @@ mod body;
 mod health;
 mod page;
 mod process;
+mod resources;
 mod series;
 mod store;
 
@@ -24,6 +25,7 @@ use crate::ApiBody;
 use crate::http::{Query, RequestInfo};
 pub(crate) use page::Gauge;
 pub(crate) use process::{gauges as process_gauges, start as process_start};
+pub(crate) use resources::gauges as resource_gauges;
 use series::{Labels, Series, SeriesMap};
 pub(crate) use store::Observed;
 
@@ -36,6 +38,19 @@ const DURATIONS: &[f64] = &[
 const CHECKS: &[f64] = &[
     0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384,
 ];
+
+/// Buckets of the sizes of bodies, bytes.
+static BODY_SIZES: [f64; 31] = body_sizes();
+
+const fn body_sizes() -> [f64; 31] {
+    let mut sizes = [50_000.0; 31];
+    let mut at = 1;
+    while at < sizes.len() {
+        sizes[at] = sizes[at - 1] + 100_000.0;
+        at += 1;
+    }
+    sizes
+}
 
 /// Kinds of users' names that are told apart: the last but one is for all that look like an address, the last for all others.
 const USERS: [&str; 7] = [
@@ -58,6 +73,15 @@ pub struct Metrics {
     authorization: [Check; 2],
     store: Arc<store::Operations>,
     health: health::Checks,
+    /// Sizes of what is sent, by group, resource and verb.
+    bodies: SeriesMap<Bodies>,
+    handshakes_failed: AtomicU64,
+}
+
+/// Bodies of one kind of request.
+struct Bodies {
+    labels: String,
+    sizes: Histogram,
 }
 
 /// How often a check came out one way, and how long it took.
@@ -143,6 +167,24 @@ impl Metrics {
     pub fn authorized(&self, started: Instant, result: Result<(), Status>) -> Result<(), Status> {
         self.authorization[usize::from(result.is_err())].add(started.elapsed());
         result
+    }
+
+    /// Counts the body of one request that writes.
+    pub fn received(&self, info: &RequestInfo, known: bool, bytes: usize) {
+        if !known {
+            return;
+        }
+        let (group, resource, verb) = (&info.group, &info.resource, &info.verb);
+        let series = self.bodies.get((group, resource, verb), || Bodies {
+            labels: format!("group={group:?},resource={resource:?},verb={verb:?}"),
+            sizes: Histogram::new(&BODY_SIZES),
+        });
+        series.sizes.add(bytes as f64);
+    }
+
+    /// Counts a connection that ended before its TLS handshake was done.
+    pub fn handshake_failed(&self) {
+        self.handshakes_failed.fetch_add(1, Relaxed);
     }
 
     /// Counts one health check: the numbers of its endpoint, and of itself there.

@@ -7,7 +7,7 @@ use machinery::metrics::{Kind, Page, Reading};
 
 use super::series::Series;
 use super::store::Operation;
-use super::{Check, Metrics, USERS};
+use super::{Bodies, Check, Metrics, USERS};
 
 /// Bounds of [`super::DURATIONS`] that the histogram of service levels does not have.
 const SLI_WITHOUT: usize = 2;
@@ -32,6 +32,11 @@ impl Metrics {
         let mut operations = self.store.all();
         operations.sort_by_key(|operation| operation.labels());
         page.store(&operations);
+        page.bodies(&self.bodies.all());
+        let name = "apiserver_tls_handshake_errors_total";
+        let help = "[ALPHA] Number of requests dropped with 'TLS handshake error from' error";
+        page.head(name, help, Kind::Counter);
+        page.line(name, "", self.handshakes_failed.load(Relaxed) as f64);
         let name = "authenticated_user_requests";
         page.head(name, "[ALPHA] Counter of authenticated requests broken out by username.", Kind::Counter);
         for (user, count) in USERS.iter().zip(&self.users).map(|(user, count)| (user, count.load(Relaxed))) {
@@ -162,6 +167,17 @@ impl Sections {
         );
         for (labels, reading) in &events {
             self.histogram("apiserver_watch_events_sizes", labels, reading);
+        }
+    }
+
+    fn bodies(&mut self, all: &[std::sync::Arc<Bodies>]) {
+        let name = "apiserver_request_body_size_bytes";
+        let help = "[ALPHA] Apiserver request body size in bytes broken out by resource and verb.";
+        self.head(name, help, Kind::Histogram(&[]));
+        let mut all: Vec<&Bodies> = all.iter().map(AsRef::as_ref).collect();
+        all.sort_by_key(|bodies| &bodies.labels);
+        for bodies in all {
+            self.histogram(name, &bodies.labels, &bodies.sizes.read());
         }
     }
 

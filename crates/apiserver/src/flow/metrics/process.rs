@@ -26,6 +26,18 @@ pub(crate) fn gauges() -> Vec<Gauge> {
             cpu(field(14), field(15)),
         ),
         ("process_max_fds", Kind::Gauge, "Maximum number of open file descriptors.", limit("Max open files")),
+        (
+            "process_network_receive_bytes_total",
+            Kind::Counter,
+            "Number of bytes received by the process over the network.",
+            network("InOctets"),
+        ),
+        (
+            "process_network_transmit_bytes_total",
+            Kind::Counter,
+            "Number of bytes sent by the process over the network.",
+            network("OutOctets"),
+        ),
         ("process_open_fds", Kind::Gauge, "Number of open file descriptors.", open),
         ("process_resident_memory_bytes", Kind::Gauge, "Resident memory size in bytes.", resident()),
         (
@@ -35,6 +47,12 @@ pub(crate) fn gauges() -> Vec<Gauge> {
             started(field(22)),
         ),
         ("process_virtual_memory_bytes", Kind::Gauge, "Virtual memory size in bytes.", field(23)),
+        (
+            "process_virtual_memory_max_bytes",
+            Kind::Gauge,
+            "Maximum amount of virtual memory available in bytes.",
+            limit("Max address space"),
+        ),
     ];
     let known = rows.into_iter().filter_map(|(name, kind, help, value)| {
         Some(Gauge { name, kind, help, values: vec![(String::new(), value?)] })
@@ -55,7 +73,19 @@ fn cpu(user: Option<f64>, system: Option<f64>) -> Option<f64> {
 
 fn limit(name: &str) -> Option<f64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    limits.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+    let value = |line: &str| match line.strip_prefix(name)?.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX as f64),
+        value => value.parse().ok(),
+    };
+    limits.lines().find_map(value)
+}
+
+/// A number of the IP layer. As in upstream's library, it is that of the network namespace.
+fn network(name: &str) -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/net/netstat").ok()?;
+    let mut lines = stat.lines().filter_map(|line| line.strip_prefix("IpExt:"));
+    let (names, values) = (lines.next()?.split_whitespace(), lines.next()?.split_whitespace());
+    names.zip(values).find_map(|(have, value)| if have == name { value.parse().ok() } else { None })
 }
 
 fn resident() -> Option<f64> {
@@ -80,11 +110,12 @@ mod tests {
     #[test]
     fn the_process_is_described() {
         let gauges = gauges();
-        assert_eq!(gauges.len(), 6);
+        assert_eq!(gauges.len(), 9);
+        assert!(network("InOctets").is_some() && network("Nothing").is_none());
         let value = |name: &str| gauges.iter().find(|gauge| gauge.name == name).unwrap().values[0].1;
         assert!(value("process_resident_memory_bytes") > 1e6);
         assert!(value("process_open_fds") >= 3.0 && value("process_open_fds") < value("process_max_fds"));
-        assert!(value("process_start_time_seconds") > 1.6e9);
+        assert!(value("process_start_time_seconds") > 1.6e9 && start().is_some_and(|at| at > 1_600_000_000));
         assert!(value("process_virtual_memory_bytes") > value("process_resident_memory_bytes"));
     }
 }

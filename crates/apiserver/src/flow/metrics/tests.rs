@@ -195,6 +195,10 @@ async fn the_page_is_what_prometheus_reads() {
     let map = serde_json::json!({"metadata": {"name": "a"}});
     assert_eq!(admin.post("/api/v1/namespaces/default/configmaps", map).await.code, 201);
     assert_eq!(admin.get("/readyz").await.code, 200);
+    let list = admin.get("/api/v1/configmaps?fieldSelector=metadata.name%3Da").await.json();
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    let exact = format!("/api/v1/configmaps?resourceVersion={version}&resourceVersionMatch=Exact");
+    assert_eq!(admin.get(&exact).await.code, 200);
     let queued: &'static machinery::metrics::Metric = &machinery::metrics::Metric {
         name: "workqueue_depth",
         help: "[BETA] Current depth of workqueue",
@@ -205,6 +209,10 @@ async fn the_page_is_what_prometheus_reads() {
     let page = admin.get("/metrics").await;
     let content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
     assert_eq!(page.headers["content-type"], content_type);
+    assert!(page.headers["process-start-time-unix"].to_str().unwrap().parse::<u32>().is_ok());
+    let small = admin.raw("GET", "/metrics", &[("accept-encoding", "gzip")], Vec::new()).await;
+    assert_eq!(small.headers["content-encoding"], "gzip");
+    assert!(small.body.len() < page.body.len() / 2);
     let series = parse(std::str::from_utf8(&page.body).unwrap());
     for (id, value) in [
         ("workqueue_depth{name=\"a \\\"b\\\"\"}", 2.0),
@@ -215,6 +223,14 @@ async fn the_page_is_what_prometheus_reads() {
             1.0,
         ),
         ("apiserver_resource_objects{group=\"\",resource=\"configmaps\"}", 1.0),
+        ("apiserver_resource_size_estimate_bytes{group=\"\",resource=\"configmaps\"}", 100.0),
+        ("apiserver_request_body_size_bytes_count{group=\"\",resource=\"configmaps\",verb=\"create\"}", 1.0),
+        ("apiserver_cache_list_total{group=\"\",index=\"\",resource=\"configmaps\"}", 1.0),
+        ("apiserver_cache_list_fetched_objects_total{group=\"\",index=\"\",resource=\"configmaps\"}", 3.0),
+        ("apiserver_cache_list_returned_objects_total{group=\"\",resource=\"configmaps\"}", 1.0),
+        ("apiserver_storage_list_total{group=\"\",resource=\"configmaps\"}", 1.0),
+        ("aggregator_unavailable_apiservice{name=\"v1.apps\"}", 0.0),
+        ("apiserver_tls_handshake_errors_total", 0.0),
     ] {
         assert!(series.get(id).is_some_and(|have| *have >= value), "{id} {:?}", series.get(id));
     }
