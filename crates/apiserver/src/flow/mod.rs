@@ -146,7 +146,11 @@ impl Chain {
         let mut user = self.metrics.authenticated(started, user)?;
 
         // Acting as someone else is itself authorized, as the real user. All later steps see the other one only.
-        if let Some(wanted) = impersonate::requested(request.headers())? {
+        let wanted = match impersonate::requested(request.headers()) {
+            Ok(wanted) => wanted,
+            Err(status) => return Ok(denied(&status, request.headers(), &query).await),
+        };
+        if let Some(wanted) = wanted {
             let asked = authorize::attributes(&info, &query, &user);
             user = match impersonate::authorize(&asked, &wanted, |question| self.allow(question)) {
                 Ok(other) => Arc::new(other),
@@ -212,7 +216,7 @@ impl Chain {
     }
 }
 
-/// The refusal of what the user may not do. Browsers must not take it for a page: it repeats what the client sent.
+/// The refusal of what the user may not do or be. Browsers must not take it for a page: it repeats what the client sent.
 async fn denied(status: &Status, headers: &http::HeaderMap, query: &Query) -> Response<ApiBody> {
     let accept = Accept::of_refusals(header(headers, http::header::ACCEPT));
     let mut response = crate::http::status(status, Wishes::of(headers, query, &accept)).await;

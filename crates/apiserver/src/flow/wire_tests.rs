@@ -165,6 +165,7 @@ async fn headers_are_upstreams() {
         ("/nothing", "cache-control", "no-cache, private"),
         ("/healthz", "content-type", "text/plain; charset=utf-8"),
         ("/healthz", "x-content-type-options", "nosniff"),
+        ("/healthz/ping", "x-content-type-options", ""),
         ("/openid/v1/jwks", "content-type", "application/jwk-set+json"),
         ("/openid/v1/jwks", "cache-control", "public, max-age=3600"),
         ("/.well-known/openid-configuration", "content-type", "application/json"),

@@ -96,11 +96,7 @@ pub(super) fn pod(chain: &Chain, info: &RequestInfo) -> Result<Target, Status> {
 pub(super) fn service(chain: &Chain, info: &RequestInfo) -> Result<Target, Status> {
     let asked = proxied_name("service", &info.name)?;
     let service = chain.registry.object_value("", "services", &info.namespace, asked.name);
-    let service = service.ok_or_else(|| {
-        // Upstream looks at the Service itself only for the name of a port.
-        let looked_at = if asked.port.parse::<i64>().is_ok() { "services" } else { "endpoints" };
-        Status::not_found("", looked_at, asked.name)
-    })?;
+    let service = service.ok_or_else(|| Status::not_found("", "services", asked.name))?;
     let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
     let port_name = port_name(ports, asked.port).ok_or_else(|| {
         Status::service_unavailable(format!(
