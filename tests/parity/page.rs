@@ -108,7 +108,12 @@ const FEATURES: &[(&str, &[&str])] = &[
     ("Label and field selectors", &["each_kind_knows_its_fields_and_no_others", "python_client"]),
     (
         "Tables, also in watches",
-        &["every_row_fits_its_columns", "a_watch_of_tables_names_its_columns_once", "kubectl_1_35"],
+        &[
+            "every_row_fits_its_columns",
+            "cells_add_up_what_containers_tell",
+            "a_watch_of_tables_names_its_columns_once",
+            "kubectl_1_35",
+        ],
     ),
     ("PartialObjectMetadata, also in watches", &["tables_and_partial_metadata", "kube_rs_client"]),
     ("Protobuf", &["objects_are_created_read_and_deleted", "upstream_test_data_agrees"]),
@@ -152,6 +157,15 @@ const FEATURES: &[(&str, &[&str])] = &[
     (
         "OpenAPI v2 and v3",
         &["every_reference_of_every_document_resolves", "the_index_links_every_part", "kubectl_1_35"],
+    ),
+    (
+        "Health checks, /statusz, /flagz",
+        &["checks_are_told_one_by_one", "what_is_not_done_yet_fails", "servers_tell_what_they_are"],
+    ),
+    ("Metrics", &["the_page_is_what_prometheus_reads"]),
+    (
+        "What every cluster starts with",
+        &["every_group_version_has_its_service", "flow_control_starts_with_what_it_needs"],
     ),
     ("Leader election", &["python_client"]),
     ("Releases and hooks", &["helm"]),
