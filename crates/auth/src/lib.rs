@@ -22,8 +22,8 @@ pub use pkix::{
 };
 pub use token::{
     Claims, DEFAULT_EXPIRATION_SECONDS, KeyError, KubernetesClaims, MAX_EXPIRATION_SECONDS,
-    MIN_EXPIRATION_SECONDS, Ref, TokenError, TokenSigner, TokenSpec, TokenSubjects, Verified, accept_claims,
-    user_info,
+    MIN_EXPIRATION_SECONDS, Ref, Subject, TokenError, TokenSigner, TokenSpec, TokenSubjects, Verified,
+    accept_claims, user_info,
 };
 pub use user::*;
 pub use x509::{CertificateError, user_from_certificate};

@@ -111,6 +111,9 @@ pub enum TokenError {
     /// Not yet valid.
     #[error("service account token is not valid yet")]
     NotYet,
+    /// Issued by a clock that is ahead.
+    #[error("service account token is issued in the future")]
+    FromTheFuture,
     /// Meant for someone else.
     #[error("token audiences {} is invalid for the target audiences {}", go_list(.found), go_list(.wanted))]
     Audience {
@@ -119,12 +122,59 @@ pub enum TokenError {
         /// Audiences asked for.
         wanted: Vec<String>,
     },
-    /// The service account or what the token is bound to is gone or was replaced.
+    /// The service account is gone.
+    #[error("serviceaccounts {0:?} not found")]
+    NoAccount(String),
+    /// What the token is bound to is gone.
     #[error("service account token has been invalidated")]
     Invalidated,
+    /// The service account or what the token is bound to is another one of its name.
+    #[error("{} UID ({found}) does not match {}claim ({claimed})", .subject.name(), .subject.claim())]
+    Replaced {
+        /// What it is.
+        subject: Subject,
+        /// UID of what is there.
+        found: String,
+        /// UID that the token speaks of.
+        claimed: String,
+    },
     /// The token could not be signed.
     #[error("failed to sign the token: {0}")]
     Sign(String),
+}
+
+/// What a token speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// Its service account.
+    Account,
+    /// A secret it is bound to.
+    Secret,
+    /// Likewise a pod.
+    Pod,
+    /// Likewise a node.
+    Node,
+}
+
+impl Subject {
+    fn name(self) -> &'static str {
+        match self {
+            Subject::Account => "service account",
+            Subject::Secret => "secret",
+            Subject::Pod => "pod",
+            Subject::Node => "node",
+        }
+    }
+
+    /// What upstream calls the claim that names it.
+    fn claim(self) -> &'static str {
+        match self {
+            Subject::Account => "",
+            Subject::Secret => "service account secret ref ",
+            Subject::Pod => "service account pod ref ",
+            Subject::Node => "service account node ref ",
+        }
+    }
 }
 
 /// A list of texts as Go's `%q` prints it.
@@ -295,8 +345,11 @@ fn key_id(x: &str, y: &str) -> Result<String, KeyError> {
     Ok(URL_SAFE_NO_PAD.encode(Sha256::digest(&der)))
 }
 
-/// Checks times (`now` is seconds since the epoch), audience (one of `audiences` must be named) and that everything the
-/// token is bound to still exists with the same UID.
+/// How far clocks may be apart, seconds: so much longer and so much earlier a token is accepted.
+const LEEWAY: i64 = 60;
+
+/// Checks audience (one of `audiences` must be named), times (`now` is seconds since the epoch) and that everything the
+/// token is bound to still exists with the same UID; of several reasons upstream's first is told.
 ///
 /// # Errors
 /// See [`TokenError`].
@@ -306,35 +359,40 @@ pub fn accept_claims(
     now: i64,
     subjects: &dyn TokenSubjects,
 ) -> Result<Verified, TokenError> {
-    if now >= claims.exp {
-        return Err(TokenError::Expired);
-    }
-    if now < claims.nbf {
-        return Err(TokenError::NotYet);
-    }
     let accepted: Vec<String> = audiences.iter().filter(|a| claims.aud.contains(a)).cloned().collect();
     if accepted.is_empty() {
         return Err(TokenError::Audience { found: claims.aud.clone(), wanted: audiences.to_vec() });
+    }
+    if now + LEEWAY < claims.nbf {
+        return Err(TokenError::NotYet);
+    }
+    if now - LEEWAY > claims.exp {
+        return Err(TokenError::Expired);
+    }
+    if now + LEEWAY < claims.iat {
+        return Err(TokenError::FromTheFuture);
     }
     check_alive(&claims.kubernetes, subjects)?;
     Ok(Verified { user: user_info(claims), audiences: accepted })
 }
 
 fn check_alive(claims: &KubernetesClaims, subjects: &dyn TokenSubjects) -> Result<(), TokenError> {
-    let same = |found: Option<String>, wanted: &Ref| match found {
+    let same = |subject: Subject, found: Option<String>, wanted: &Ref| match found {
         Some(uid) if uid == wanted.uid => Ok(()),
-        _ => Err(TokenError::Invalidated),
+        Some(found) => Err(TokenError::Replaced { subject, found, claimed: wanted.uid.clone() }),
+        None if subject == Subject::Account => Err(TokenError::NoAccount(wanted.name.clone())),
+        None => Err(TokenError::Invalidated),
     };
-    let namespace = &claims.namespace;
-    same(subjects.service_account_uid(namespace, &claims.serviceaccount.name), &claims.serviceaccount)?;
+    let (namespace, account) = (&claims.namespace, &claims.serviceaccount);
+    same(Subject::Account, subjects.service_account_uid(namespace, &account.name), account)?;
+    if let Some(secret) = &claims.secret {
+        same(Subject::Secret, subjects.secret_uid(namespace, &secret.name), secret)?;
+    }
     if let Some(pod) = &claims.pod {
-        same(subjects.pod_uid(namespace, &pod.name), pod)?;
+        same(Subject::Pod, subjects.pod_uid(namespace, &pod.name), pod)?;
     } else if let Some(node) = &claims.node {
         // With a pod the node is a mere fact; alone it is what the token is bound to.
-        same(subjects.node_uid(&node.name), node)?;
-    }
-    if let Some(secret) = &claims.secret {
-        same(subjects.secret_uid(namespace, &secret.name), secret)?;
+        same(Subject::Node, subjects.node_uid(&node.name), node)?;
     }
     Ok(())
 }
