@@ -157,7 +157,33 @@ pub(crate) fn gauges(registry: &Registry) -> Vec<Gauge> {
         help: "[ALPHA] Gauge of APIServices which are marked as unavailable broken down by APIService name.",
         values: unavailable(registry),
     });
+    gauges.extend(cluster_ips(registry));
     gauges
+}
+
+/// How many cluster IPs are taken, and how many are left.
+fn cluster_ips(registry: &Registry) -> [Gauge; 2] {
+    let objects = registry.objects("networking.k8s.io", "ipaddresses");
+    let names = objects.iter().filter_map(|object| object.entry.key.rsplit('/').next());
+    let (room, taken) = registry.allocators().addresses(names.filter_map(|name| name.parse().ok()));
+    let gauge = |name, help, value| Gauge {
+        name,
+        kind: Kind::Gauge,
+        help,
+        values: vec![(format!("cidr={:?}", registry.config().service_cidr), value)],
+    };
+    [
+        gauge(
+            "kube_apiserver_clusterip_allocator_allocated_ips",
+            "[ALPHA] Gauge measuring the number of allocated IPs for Services",
+            taken as f64,
+        ),
+        gauge(
+            "kube_apiserver_clusterip_allocator_available_ips",
+            "[ALPHA] Gauge measuring the number of available IPs for Services",
+            f64::from(room) - taken as f64,
+        ),
+    ]
 }
 
 /// One row a place in the store: events of both groups are the same objects.

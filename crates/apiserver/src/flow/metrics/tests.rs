@@ -231,6 +231,8 @@ async fn the_page_is_what_prometheus_reads() {
         ("apiserver_storage_list_total{group=\"\",resource=\"configmaps\"}", 1.0),
         ("aggregator_unavailable_apiservice{name=\"v1.apps\"}", 0.0),
         ("apiserver_tls_handshake_errors_total", 0.0),
+        ("kube_apiserver_clusterip_allocator_allocated_ips{cidr=\"10.43.0.0/16\"}", 1.0),
+        ("kube_apiserver_clusterip_allocator_available_ips{cidr=\"10.43.0.0/16\"}", 65_500.0),
     ] {
         assert!(series.get(id).is_some_and(|have| *have >= value), "{id} {:?}", series.get(id));
     }

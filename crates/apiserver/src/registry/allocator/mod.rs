@@ -48,6 +48,11 @@ impl Allocators {
         self.range.first()
     }
 
+    /// How many Services the range has room for, and how many of these addresses are taken.
+    pub fn addresses(&self, taken: impl Iterator<Item = std::net::Ipv4Addr>) -> (u32, usize) {
+        (self.range.size(), taken.filter(|ip| self.range.contains(*ip)).count())
+    }
+
     /// Gives a Service the cluster IP and node ports that its type needs and that it does not have. When it fails, nothing is
     /// taken.
     ///

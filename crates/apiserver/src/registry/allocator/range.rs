@@ -71,7 +71,7 @@ impl Range {
     }
 
     /// How many Services there is room for.
-    fn size(&self) -> u32 {
+    pub fn size(&self) -> u32 {
         u32::try_from(self.total.saturating_sub(2)).unwrap_or(u32::MAX)
     }
 
