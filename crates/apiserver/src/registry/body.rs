@@ -107,7 +107,12 @@ fn check(
     check_kind(&mut object, expected)?;
     let mut dropped = Vec::new();
     if let Some(id) = expected.type_id {
-        dropped = decode::check(&mut object, id).map_err(|error| not_handled(expected, &object, error))?;
+        let checked = match media {
+            Media::Json => decode::check_source(&mut object, id, body),
+            // Its fields are sorted on the way to JSON.
+            Media::Yaml => decode::check(&mut object, id),
+        };
+        dropped = checked.map_err(|error| not_handled(expected, &object, error))?;
     }
     if media == Media::Json && validation != FieldValidation::Ignore && warnings.len() + dropped.len() > 1 {
         warnings = decode::in_order(body, &dropped);

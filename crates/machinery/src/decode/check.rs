@@ -1,11 +1,14 @@
 //! Documents against the schema: types, unknown fields, and the forms that Go would give to values.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use super::mistakes::Mistakes;
 use super::times::{Layout, MICROSECONDS, SECONDS};
-use super::{DecodeError, Place, Strict};
+use super::{DecodeError, Place, Strict, go_names};
 use crate::patch::kind_of;
 use crate::quantity::Quantity;
 use crate::schema::{Field, FieldType, Schema, Type, TypeId};
@@ -17,49 +20,64 @@ use crate::schema::{Field, FieldType, Schema, Type, TypeId};
 /// Returns the removed fields, each as `unknown field "spec.foo"`.
 ///
 /// # Errors
-/// [`DecodeError::Type`] with Go's message, for the first value of a wrong type. The document may be half changed then.
+/// [`DecodeError::Type`] with Go's message, for the first value that does not fit. The document may be half changed then.
 pub fn check(value: &mut Value, ty: TypeId) -> Result<Vec<String>, DecodeError> {
+    run(value, ty).map_err(|mistakes| mistakes.first())
+}
+
+/// The same for a document that was read from this JSON: what stands first there is the first that does not fit.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_source(value: &mut Value, ty: TypeId, source: &[u8]) -> Result<Vec<String>, DecodeError> {
+    run(value, ty).map_err(|mistakes| mistakes.first_in(source))
+}
+
+fn run(value: &mut Value, ty: TypeId) -> Result<Vec<String>, Mistakes> {
     let schema = Schema::builtin();
-    let mut checker = Checker { schema, strict: Strict::default(), stack: Vec::new() };
+    let mut checker =
+        Checker { schema, strict: Strict::default(), stack: Vec::new(), mistakes: Mistakes::default() };
     if value.is_null() {
         *value = Value::Object(Map::new());
     }
-    checker.structure(value, schema.ty(ty), Place::Top)?;
-    Ok(checker.strict.0)
+    checker.structure(value, schema.ty(ty), Place::Top);
+    if checker.mistakes.is_empty() { Ok(checker.strict.0) } else { Err(checker.mistakes) }
 }
 
 struct Checker {
     schema: &'static Schema,
     strict: Strict,
-    /// JSON names of the fields on the way here, and the struct that has the last one: what Go's messages quote.
-    stack: Vec<(&'static Type, &'static str)>,
+    /// Fields on the way here, each with the struct that has it: what Go's messages quote.
+    stack: Vec<(&'static Type, &'static Field)>,
+    mistakes: Mistakes,
 }
 
-type Checked = Result<(), DecodeError>;
-
 impl Checker {
-    /// Go's message about a value that does not fit.
-    fn mistyped(&self, what: &str, go_type: &str) -> DecodeError {
-        let Some((owner, _)) = self.stack.last() else {
-            return DecodeError::Type(format!(
-                "json: cannot unmarshal {what} into Go value of type {go_type}"
-            ));
+    /// Notes a value that is of another type than Go's.
+    fn mistyped(&mut self, what: &str, go_type: &str, place: Place<'_>) {
+        let into = match self.stack.last() {
+            None => "Go value".to_owned(),
+            Some((owner, _)) => {
+                let steps = self.stack.iter().flat_map(|(ty, field)| go_names::steps(ty, field));
+                let path: Vec<&str> = steps.collect();
+                format!("Go struct field {}.{}", owner.short_name(), path.join("."))
+            }
         };
-        let path: Vec<&str> = self.stack.iter().map(|(_, field)| *field).collect();
-        DecodeError::Type(format!(
-            "json: cannot unmarshal {what} into Go struct field {}.{} of type {go_type}",
-            owner.short_name(),
-            path.join(".")
-        ))
+        let message = format!("json: cannot unmarshal {what} into {into} of type {go_type}");
+        self.mistakes.add(message, &place);
     }
 
-    fn unfit(&self, value: &Value, ty: &FieldType) -> DecodeError {
-        self.mistyped(kind_of(value), &self.go_type(ty))
+    fn unfit(&mut self, what: &str, ty: &FieldType, place: Place<'_>) {
+        let go_type = match self.stack.last() {
+            Some((owner, field)) => go_names::of_value(owner, field, ty),
+            None => go_names::of_type(ty),
+        };
+        self.mistyped(what, &go_type, place);
     }
 
-    fn structure(&mut self, value: &mut Value, ty: &'static Type, place: Place<'_>) -> Checked {
+    fn structure(&mut self, value: &mut Value, ty: &'static Type, place: Place<'_>) {
         let Value::Object(map) = value else {
-            return Err(self.mistyped(kind_of(value), &go_name(ty)));
+            return self.mistyped(kind_of(value), &go_names::of_struct(ty), place);
         };
         let mut gone: Vec<String> = Vec::new();
         for (key, value) in map.iter_mut() {
@@ -71,8 +89,8 @@ impl Checker {
                 }
                 Some(field) if value.is_null() && !keeps_null(field) => gone.push(key.clone()),
                 Some(field) => {
-                    self.stack.push((ty, field.name()));
-                    self.value(value, field.ty, place)?;
+                    self.stack.push((ty, field));
+                    self.value(value, field.ty, place);
                     self.stack.pop();
                     if field.omits(value) && !is_reset(&place) {
                         gone.push(key.clone());
@@ -86,115 +104,102 @@ impl Checker {
             map.remove(&key);
         }
         complete(map, ty);
-        Ok(())
     }
 
-    fn value(&mut self, value: &mut Value, ty: &'static FieldType, place: Place<'_>) -> Checked {
-        match ty {
-            FieldType::Any => Ok(()),
-            FieldType::Ref(id) => self.structure(value, self.schema.ty(*id), place),
-            FieldType::Array(item) => {
-                let Value::Array(list) = value else { return Err(self.unfit(value, ty)) };
+    fn value(&mut self, value: &mut Value, ty: &'static FieldType, place: Place<'_>) {
+        match (ty, value) {
+            (FieldType::Any, _) => {}
+            (FieldType::Ref(id), value) => self.structure(value, self.schema.ty(*id), place),
+            (FieldType::Array(item), Value::Array(list)) => {
                 for (i, value) in list.iter_mut().enumerate() {
-                    self.element(value, item, Place::Item(&place, i))?;
+                    self.element(value, item, Place::Item(&place, i));
                 }
-                Ok(())
             }
-            FieldType::Map(item) => {
-                let Value::Object(map) = value else { return Err(self.unfit(value, ty)) };
+            (FieldType::Map(item), Value::Object(map)) => {
                 for (key, value) in map.iter_mut() {
-                    self.element(value, item, Place::Field(&place, key))?;
+                    self.element(value, item, Place::Field(&place, key));
                 }
-                Ok(())
             }
-            scalar => self.scalar(value, scalar),
+            (scalar, value) => self.scalar(value, scalar, place),
         }
     }
 
     /// A null among the items of a list or map is Go's zero value.
-    fn element(&mut self, value: &mut Value, ty: &'static FieldType, place: Place<'_>) -> Checked {
+    fn element(&mut self, value: &mut Value, ty: &'static FieldType, place: Place<'_>) {
         if value.is_null() {
             match zero(ty) {
                 Some(zero) => *value = zero,
-                None => return Ok(()),
+                None => return,
             }
         }
-        self.value(value, ty, place)
+        self.value(value, ty, place);
     }
 
-    fn scalar(&self, value: &mut Value, ty: &FieldType) -> Checked {
+    /// A value that is neither struct, nor the list or map that it should be.
+    fn scalar(&mut self, value: &mut Value, ty: &FieldType, place: Place<'_>) {
         match ty {
-            FieldType::Bool if value.is_boolean() => Ok(()),
-            FieldType::Double if value.is_number() => Ok(()),
-            FieldType::String if value.is_string() => Ok(()),
-            FieldType::Int32 => self.integer(value, ty, i64::from(i32::MIN)..=i64::from(i32::MAX)),
-            FieldType::Int64 => self.integer(value, ty, i64::MIN..=i64::MAX),
-            FieldType::IntOrString if value.is_string() => Ok(()),
+            FieldType::Bool if value.is_boolean() => {}
+            FieldType::Double if value.is_number() => {}
+            FieldType::String | FieldType::IntOrString if value.is_string() => {}
+            FieldType::Int32 => self.integer(value, ty, i64::from(i32::MIN)..=i64::from(i32::MAX), place),
+            FieldType::Int64 => self.integer(value, ty, i64::MIN..=i64::MAX, place),
             FieldType::IntOrString => {
-                self.integer(value, &FieldType::Int32, i64::from(i32::MIN)..=i64::from(i32::MAX))
+                self.integer(value, &FieldType::Int32, i64::from(i32::MIN)..=i64::from(i32::MAX), place);
+                self.mistakes.ends_at(&place);
             }
-            FieldType::Bytes => self.bytes(value),
-            FieldType::Time => self.time(value, &SECONDS),
-            FieldType::MicroTime => self.time(value, &MICROSECONDS),
-            FieldType::Quantity => quantity(value),
-            _ => Err(self.unfit(value, ty)),
+            FieldType::Bytes => self.bytes(value, place),
+            FieldType::Time => self.time(value, &SECONDS, place),
+            FieldType::MicroTime => self.time(value, &MICROSECONDS, place),
+            FieldType::Quantity => self.quantity(value, place),
+            _ => self.unfit(kind_of(value), ty, place),
         }
     }
 
-    fn integer(&self, value: &Value, ty: &FieldType, range: std::ops::RangeInclusive<i64>) -> Checked {
-        let Value::Number(number) = value else { return Err(self.unfit(value, ty)) };
-        match number.as_i64() {
-            Some(n) if range.contains(&n) => Ok(()),
-            _ => Err(self.mistyped(&format!("number {number}"), &self.go_type(ty))),
+    fn integer(&mut self, value: &Value, ty: &FieldType, range: RangeInclusive<i64>, place: Place<'_>) {
+        match value {
+            Value::Number(number) if number.as_i64().is_some_and(|n| range.contains(&n)) => {}
+            Value::Number(number) => self.unfit(&format!("number {number}"), ty, place),
+            _ => self.unfit(kind_of(value), ty, place),
         }
     }
 
-    fn bytes(&self, value: &mut Value) -> Checked {
-        let Value::String(text) = value else { return Err(self.mistyped(kind_of(value), "[]uint8")) };
+    fn bytes(&mut self, value: &mut Value, place: Place<'_>) {
+        let Value::String(text) = value else { return self.mistyped(kind_of(value), "[]uint8", place) };
         // Go ignores line ends, and writes its own form back.
         let packed = text.replace(['\r', '\n'], "");
-        match STANDARD.decode(&packed) {
-            Ok(_) if packed.len() == text.len() => Ok(()),
-            Ok(_) => {
-                *text = packed;
-                Ok(())
+        if STANDARD.decode(&packed).is_err() {
+            let message = format!("illegal base64 data at input byte {}", illegal_byte(&packed));
+            self.mistakes.add(message, &place);
+        }
+        *text = packed;
+    }
+
+    fn time(&mut self, value: &mut Value, layout: &Layout, place: Place<'_>) {
+        match value.as_str().map(layout.parse) {
+            Some(Some(time)) => *value = Value::String((layout.print)(time)),
+            Some(None) => {
+                self.mistakes.add(layout.error(value.as_str().unwrap_or_default()), &place);
+                self.mistakes.ends_at(&place);
             }
-            Err(_) => {
-                let message = format!("illegal base64 data at input byte {}", illegal_byte(&packed));
-                Err(DecodeError::Type(message))
+            None => {
+                self.mistyped(kind_of(value), "string", place);
+                self.mistakes.ends_at(&place);
             }
         }
     }
 
-    fn time(&self, value: &mut Value, layout: &Layout) -> Checked {
-        let Value::String(text) = value else { return Err(self.mistyped(kind_of(value), "string")) };
-        match (layout.parse)(text) {
-            Some(time) => {
-                *text = (layout.print)(time);
-                Ok(())
+    fn quantity(&mut self, value: &mut Value, place: Place<'_>) {
+        match Quantity::from_json(value) {
+            Ok(quantity) => {
+                let canonical = quantity.to_string();
+                if value.as_str() != Some(canonical.as_str()) {
+                    *value = Value::String(canonical);
+                }
             }
-            None => Err(DecodeError::Type(layout.error(text))),
-        }
-    }
-
-    fn go_type(&self, ty: &FieldType) -> String {
-        match ty {
-            FieldType::Bool => "bool".to_owned(),
-            FieldType::Int32 => "int32".to_owned(),
-            FieldType::Int64 => "int64".to_owned(),
-            FieldType::Double => "float64".to_owned(),
-            FieldType::String => "string".to_owned(),
-            FieldType::Bytes => "[]uint8".to_owned(),
-            FieldType::Time => "v1.Time".to_owned(),
-            FieldType::MicroTime => "v1.MicroTime".to_owned(),
-            FieldType::IntOrString => "intstr.IntOrString".to_owned(),
-            FieldType::Quantity => "resource.Quantity".to_owned(),
-            FieldType::Any => "interface {}".to_owned(),
-            FieldType::Ref(id) => go_name(self.schema.ty(*id)),
-            FieldType::Array(item) => format!("[]{}", self.go_type(item)),
-            // The maps of quantities are all of this named type.
-            FieldType::Map(item) if **item == FieldType::Quantity => "v1.ResourceList".to_owned(),
-            FieldType::Map(item) => format!("map[string]{}", self.go_type(item)),
+            Err(error) => {
+                self.mistakes.add(error.to_string(), &place);
+                self.mistakes.ends_at(&place);
+            }
         }
     }
 }
@@ -207,13 +212,6 @@ fn keeps_null(field: &Field) -> bool {
 /// An object's own `managedFields` tell something even when they are empty: that they are to be forgotten.
 fn is_reset(place: &Place<'_>) -> bool {
     matches!(place, Place::Field(Place::Field(Place::Top, "metadata"), "managedFields"))
-}
-
-/// Go's name of a struct, with its package: `v1.PodSpec`.
-fn go_name(ty: &Type) -> String {
-    let mut parts = ty.name.rsplit('.');
-    let (name, package) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    format!("{package}.{name}")
 }
 
 /// Adds what Go writes of a struct whether it is set or not.
@@ -250,15 +248,6 @@ fn zero(ty: &FieldType) -> Option<Value> {
             return None;
         }
     })
-}
-
-fn quantity(value: &mut Value) -> Checked {
-    let quantity = Quantity::from_json(value).map_err(|error| DecodeError::Type(error.to_string()))?;
-    let canonical = quantity.to_string();
-    if value.as_str() != Some(canonical.as_str()) {
-        *value = Value::String(canonical);
-    }
-    Ok(())
 }
 
 /// Where Go's decoder stops: the first byte outside the alphabet, else the end of what can be decoded.

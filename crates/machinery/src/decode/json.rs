@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::{DEPTH_MAX, DecodeError, Decoded, Media, Place, Strict, scanner};
+use super::{DEPTH_MAX, DecodeError, Decoded, Media, Place, Strict, repair, scanner};
 
 /// Said by upstream's scanner, and by [`Seed`] when it gives up.
 const TOO_DEEP: &str = "exceeded max depth";
@@ -19,27 +19,53 @@ pub(super) fn decode(bytes: &[u8], depth: usize) -> Result<Decoded, DecodeError>
 }
 
 fn read(bytes: &[u8], depth: usize) -> Result<Decoded, serde_json::Error> {
-    read_noting(bytes, depth, &HashSet::new())
+    let (value, notes) = read_noting(bytes, depth, &Watched::default())?;
+    Ok(Decoded { value, duplicates: notes.strict.0, media: Media::Json })
 }
 
-/// Notes repeated fields and those that are told to be unknown.
-fn read_noting(bytes: &[u8], depth: usize, unknown: &HashSet<String>) -> Result<Decoded, serde_json::Error> {
-    let strict = RefCell::new(Strict::default());
+/// Notes repeated fields and what is watched for.
+fn read_noting(bytes: &[u8], depth: usize, watched: &Watched) -> Result<(Value, Notes), serde_json::Error> {
+    let notes = RefCell::new(Notes::default());
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     // The seed counts depth itself, with a limit of its own.
     deserializer.disable_recursion_limit();
-    let seed = Seed { place: Place::Top, depth, strict: &strict, unknown };
+    let seed = Seed { place: Place::Top, depth, notes: &notes, watched };
     let value = seed.deserialize(&mut deserializer)?;
     deserializer.end()?;
-    Ok(Decoded { value, duplicates: strict.into_inner().0, media: Media::Json })
+    Ok((value, notes.into_inner()))
+}
+
+/// What to look out for when a document is read again; nearly always nothing.
+#[derive(Default)]
+struct Watched {
+    /// Complaints about fields that are not in the type.
+    unknown: HashSet<String>,
+    /// Places of values.
+    places: HashSet<String>,
+}
+
+/// What was seen, in the order in which it stands in the text.
+#[derive(Default)]
+struct Notes {
+    /// Repeated fields, and the unknown ones that were watched for.
+    strict: Strict,
+    /// The first of the places.
+    first: Option<String>,
+}
+
+/// Which of the places comes first.
+pub(super) fn first_of(bytes: &[u8], places: &HashSet<String>) -> Option<String> {
+    let watched = Watched { places: places.clone(), ..Watched::default() };
+    let text = repair::text(bytes);
+    read_noting(&text, DEPTH_MAX, &watched).ok()?.1.first
 }
 
 /// See [`super::in_order`].
 pub(super) fn in_order(bytes: &[u8], unknown: &[String]) -> Vec<String> {
-    // What was read once is read again; text that had to be repaired keeps the order of names.
-    let wanted = unknown.iter().cloned().collect();
-    let Ok(decoded) = read_noting(bytes, DEPTH_MAX, &wanted) else { return unknown.to_vec() };
-    let mut told = decoded.duplicates;
+    let watched = Watched { unknown: unknown.iter().cloned().collect(), ..Watched::default() };
+    let text = repair::text(bytes);
+    let Ok((_, notes)) = read_noting(&text, DEPTH_MAX, &watched) else { return unknown.to_vec() };
+    let mut told = notes.strict.0;
     told.retain(|complaint| !unknown.iter().any(|unknown| is_within(complaint, unknown)));
     told
 }
@@ -52,7 +78,7 @@ fn is_within(complaint: &str, unknown: &str) -> bool {
     rest.is_some_and(|rest| rest.starts_with(['"', '.', '[']))
 }
 
-/// Finds out what Go would say. Text that is not UTF-8 is no error to Go.
+/// Finds out what Go would say. Text that is not UTF-8, or half of a surrogate pair, is no error to Go.
 fn explain(bytes: &[u8], depth: usize, error: &serde_json::Error) -> Result<Decoded, DecodeError> {
     if let Some(message) = scanner::syntax_error(bytes, depth) {
         return Err(if message.ends_with(TOO_DEEP) {
@@ -61,11 +87,11 @@ fn explain(bytes: &[u8], depth: usize, error: &serde_json::Error) -> Result<Deco
             DecodeError::Syntax(message)
         });
     }
-    if std::str::from_utf8(bytes).is_err() {
-        let repaired = String::from_utf8_lossy(bytes);
-        return read(repaired.as_bytes(), depth).map_err(|e| DecodeError::Syntax(e.to_string()));
+    let text = repair::text(bytes);
+    if *text == *bytes {
+        return Err(DecodeError::Syntax(error.to_string()));
     }
-    Err(DecodeError::Syntax(error.to_string()))
+    read(&text, depth).map_err(|error| DecodeError::Syntax(error.to_string()))
 }
 
 /// Reads a value at a place.
@@ -73,21 +99,36 @@ struct Seed<'a> {
     place: Place<'a>,
     /// How many levels may still come below.
     depth: usize,
-    strict: &'a RefCell<Strict>,
-    /// Complaints about fields that are not in the type; nearly always none.
-    unknown: &'a HashSet<String>,
+    notes: &'a RefCell<Notes>,
+    watched: &'a Watched,
 }
 
 impl Seed<'_> {
     /// Notes a field that does not belong in its type.
     fn note_unknown(&self, place: &Place<'_>) {
-        if !self.unknown.is_empty() {
+        if !self.watched.unknown.is_empty() {
             let mut found = Strict::default();
             found.report("unknown field", place);
-            if found.0.iter().all(|complaint| self.unknown.contains(complaint)) {
-                self.strict.borrow_mut().report("unknown field", place);
+            if found.0.iter().all(|complaint| self.watched.unknown.contains(complaint)) {
+                self.notes.borrow_mut().strict.report("unknown field", place);
             }
         }
+    }
+
+    /// Notes the first place that is watched for.
+    fn note_place(&self, place: &Place<'_>) {
+        if !self.watched.places.is_empty() && self.notes.borrow().first.is_none() {
+            let path = place.path();
+            if self.watched.places.contains(&path) {
+                self.notes.borrow_mut().first = Some(path);
+            }
+        }
+    }
+
+    /// The seed of a value in this one.
+    fn inner<'b>(&'b self, place: Place<'b>, depth: usize) -> Seed<'b> {
+        self.note_place(&place);
+        Seed { place, depth, notes: self.notes, watched: self.watched }
     }
 
     fn below<E: serde::de::Error>(&self) -> Result<usize, E> {
@@ -143,12 +184,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut list = Vec::new();
         loop {
             let place = Place::Item(&self.place, list.len());
-            match items.next_element_seed(Seed {
-                place,
-                depth,
-                strict: self.strict,
-                unknown: self.unknown,
-            })? {
+            match items.next_element_seed(self.inner(place, depth))? {
                 Some(item) => list.push(item),
                 None => return Ok(Value::Array(list)),
             }
@@ -161,12 +197,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         while let Some(key) = entries.next_key::<String>()? {
             let place = Place::Field(&self.place, &key);
             if map.contains_key(&key) {
-                self.strict.borrow_mut().report("duplicate field", &place);
+                self.notes.borrow_mut().strict.report("duplicate field", &place);
             } else {
                 self.note_unknown(&place);
             }
-            let value =
-                entries.next_value_seed(Seed { place, depth, strict: self.strict, unknown: self.unknown })?;
+            let value = entries.next_value_seed(self.inner(place, depth))?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))

@@ -5,7 +5,10 @@
 //! decoders (sigs.k8s.io/json, sigs.k8s.io/yaml).
 
 mod check;
+mod go_names;
 mod json;
+mod mistakes;
+mod repair;
 mod scanner;
 mod times;
 mod yaml;
@@ -16,7 +19,7 @@ use thiserror::Error;
 
 use crate::text::go_quote;
 
-pub use check::check;
+pub use check::{check, check_source};
 
 /// Largest document, in bytes (apiserver `MaxRequestBodyBytes`).
 pub const SIZE_MAX: usize = 3 * 1024 * 1024;

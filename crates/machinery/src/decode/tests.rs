@@ -249,7 +249,7 @@ fn wrong_types_are_told_as_go_tells_them() {
         (
             pod,
             container("livenessProbe", json!({"httpGet": {"port": true}})),
-            "json: cannot unmarshal bool into Go struct field HTTPGetAction.spec.containers.livenessProbe.httpGet.port of type int32",
+            "json: cannot unmarshal bool into Go struct field HTTPGetAction.spec.containers.livenessProbe.ProbeHandler.httpGet.port of type int32",
         ),
         (
             pod,
