@@ -146,6 +146,9 @@ pub fn schema(shared: &Path) -> Result<String, Box<dyn std::error::Error>> {
             if how.is_empty() && writes_null(name, field, required) {
                 out.push_str(" n");
             }
+            if noted(name, field) == Some("e") {
+                out.push_str(" e");
+            }
             attributes(&mut out, name, field, facts)?;
             out.push('\n');
         }

@@ -13,7 +13,7 @@
 //! `q` Quantity, `*` anything, `#N` type number N, `[T` array of T, `{T` map of T.
 //!
 //! Attributes: `!` required; `v` a value that is left out when zero, `w` a value that is there when zero, else a pointer, list
-//! or map, with `n` one that is null when unset;
+//! or map, with `n` one that is null when unset, `e` a list that counts when nothing is in it;
 //! `A` atomic list, `S` set, `M=key,key` list-map; `a` atomic map or struct, `g` granular one;
 //! `m` patch strategy merge, `r` replace, `k` retainKeys; `K=key` patch merge key; `p=N` protobuf number, `p=M.N` number N inside the
 //! embedded message M; `P=type` protobuf type when
@@ -253,7 +253,8 @@ impl Field {
     /// Whether Go leaves out this value when it writes the field.
     pub fn omits(&self, value: &Value) -> bool {
         let presence = self.presence();
-        if presence == Presence::Shown || self.has(table::NULL) {
+        if presence == Presence::Shown || self.has(table::NULL) || self.has(table::EMPTY) && value.is_array()
+        {
             return false;
         }
         let zeros = presence == Presence::Value;

@@ -63,7 +63,8 @@ pub(crate) async fn answer(chain: &Chain, admitted: Admitted) -> Result<Response
     }
     let manager = manager(&options, header(&parts.headers, USER_AGENT));
     let owners = owned_by_poster(&review, expected.type_id, &manager, &info.subresource);
-    let mut answered = decide(chain, &info, &user, expected.kind, review).await?;
+    let decided = decide(chain, &info, &user, expected.kind, review).await;
+    let mut answered = decided.map_err(|status| status.with_warnings(warnings.clone()))?;
     if answers_what_was_asked(expected.kind) {
         machinery::meta::set(&mut answered, "managedFields", owners);
     }

@@ -304,4 +304,6 @@ async fn reviews_are_read_like_objects() {
     let odd = br#"{"x":1,"spec":{"nonResourceAttributes":{"verb":"get","path":"/"}}}"#;
     let warned = send(&admin, "POST", path, JSON, odd.to_vec()).await;
     assert_eq!(warned.headers["warning"], "299 - \"unknown field \\\"x\\\"\"");
+    let refused = send(&admin, "POST", path, JSON, br#"{"x":1}"#.to_vec()).await;
+    assert_eq!((refused.code, &refused.headers["warning"]), (422, &warned.headers["warning"]));
 }

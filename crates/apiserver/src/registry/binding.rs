@@ -10,7 +10,7 @@ use store::{Entry, Expect};
 use super::Registry;
 use super::admission::{self, AdmissionContext, Operation};
 use super::answer;
-use super::body::Expected;
+use super::body::{Body, Expected};
 use super::call::{self, Call, Refused, draft};
 use super::handle::ResourceHandle;
 use super::options::WriteOptions;
@@ -29,8 +29,14 @@ impl Call<'_> {
             kind: "Binding",
             type_id: Schema::builtin().kind("", "v1", "Binding"),
         };
-        let decoded = self.decode_as(body, expected, options.field_validation)?;
-        let mut binding = decoded.object;
+        let Body { object, warnings } = self.decode_as(body, expected, options.field_validation)?;
+        match self.bind(object, &options).await {
+            Ok(()) => Ok(Answer::done().with_warnings(warnings)),
+            Err(status) => Err(status.with_warnings(warnings)),
+        }
+    }
+
+    async fn bind(&self, mut binding: Value, options: &WriteOptions) -> Result<(), Status> {
         if self.name().is_empty() {
             // Upstream clears what only the server says, but for the subresource.
             meta::remove(&mut binding, "uid");
@@ -55,7 +61,7 @@ impl Call<'_> {
         admission::validate(&context, &binding, None).await?;
         let mut assign = |pod: &mut Value| assign(pod, &binding);
         self.registry.rewrite(&self.handle, self.namespace(), &name, options.dry_run, &mut assign).await?;
-        Ok(Answer::done().with_warnings(decoded.warnings))
+        Ok(())
     }
 }
 

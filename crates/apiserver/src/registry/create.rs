@@ -222,8 +222,7 @@ impl Call<'_> {
         let strategy = self.strategy();
         meta::set_uid(object, &crate::flow::new_uuid());
         meta::set_creation_timestamp(object, &machinery::time::rfc3339(jiff::Timestamp::now()));
-        // Where generations are not counted, clients may say what they like.
-        if strategy.has_generation() {
+        if strategy.sets_generation() {
             meta::set_generation(object, 1);
         }
         if self.handle.has_subresource("status")

@@ -1,7 +1,7 @@
 //! `metav1.DeleteOptions`: read from the body, or from the query when there is none, and checked in upstream's words
 //! (apiserver `endpoints/handlers/delete.go`, apimachinery `apis/meta/v1/validation`).
 
-use machinery::decode;
+use machinery::decode::{self, Media};
 use machinery::field::{Errors, FieldError, Path};
 use machinery::meta;
 use machinery::status::Status;
@@ -71,7 +71,11 @@ impl DeleteOptions {
         let mut options = decoded.value;
         check_kind(&options)?;
         if let Some(id) = delete_options() {
-            decode::check(&mut options, id).map_err(|error| Status::bad_request(error.to_string()))?;
+            let checked = match decoded.media {
+                Media::Json => decode::check_source(&mut options, id, body),
+                Media::Yaml => decode::check(&mut options, id),
+            };
+            checked.map_err(|error| Status::bad_request(error.to_string()))?;
         }
         Ok(Self::from_value(&options))
     }

@@ -9,7 +9,7 @@ use store::Entry;
 use super::admission::{self, Operation};
 use super::answer;
 use super::binding::set_condition;
-use super::body::Expected;
+use super::body::{Body, Expected};
 use super::budget;
 use super::call::Call;
 use super::delete_options::DeleteOptions;
@@ -24,8 +24,14 @@ impl Call<'_> {
     pub async fn post_eviction(&self, body: &[u8]) -> Result<Answer, Status> {
         let options = WriteOptions::parse(&self.request.query, "CreateOptions")?;
         let versions = ["v1", "v1beta1"].map(expected);
-        let decoded = self.decode_either(body, &versions, options.field_validation)?;
-        let mut eviction = decoded.object;
+        let Body { object, warnings } = self.decode_either(body, &versions, options.field_validation)?;
+        match self.ask_to_evict(object, &options).await {
+            Ok(()) => Ok(Answer::done().with_warnings(warnings)),
+            Err(status) => Err(status.with_warnings(warnings)),
+        }
+    }
+
+    async fn ask_to_evict(&self, mut eviction: Value, options: &WriteOptions) -> Result<(), Status> {
         self.check_namespace(&mut eviction)?;
         let context = self.context(Operation::Create, self.name(), options.dry_run);
         admission::mutate(&context, &mut eviction, None).await?;
@@ -35,8 +41,7 @@ impl Call<'_> {
         let mut delete = DeleteOptions::from_value(eviction.get("deleteOptions").unwrap_or(&Value::Null));
         delete.dry_run |= options.dry_run;
         admission::validate(&context, &eviction, None).await?;
-        self.evict(&delete).await?;
-        Ok(Answer::done().with_warnings(decoded.warnings))
+        self.evict(&delete).await
     }
 
     async fn evict(&self, options: &DeleteOptions) -> Result<(), Status> {

@@ -3,6 +3,7 @@
 use machinery::decode::{self, DecodeError, Media};
 use machinery::field::{FieldError, Path};
 use machinery::patch::{self, kind_of};
+use machinery::schema::Schema;
 use machinery::status::Status;
 use machinery::text::{go_print, go_quote};
 use serde_json::{Map, Value};
@@ -287,6 +288,14 @@ fn converter_complaint(message: &str) -> Option<String> {
         }
         _ if wanted.starts_with("map[") => format!("cannot restore map from {have}"),
         _ if wanted.starts_with("[]") => format!("cannot restore slice from {have}"),
-        _ => format!("cannot restore struct from: {have}"),
+        _ if is_struct(wanted) => format!("cannot restore struct from: {have}"),
+        _ if have == "int64" => format!("cannot convert {have} to {wanted}"),
+        _ => "unrecognized type: string".to_owned(),
     })
+}
+
+/// Whether Go's name is that of a struct; other types with a name are text.
+fn is_struct(go_type: &str) -> bool {
+    let named = |name: &str| name.strip_suffix(go_type).is_some_and(|rest| rest.ends_with('.'));
+    Schema::builtin().iter().any(|(_, ty)| named(ty.name))
 }

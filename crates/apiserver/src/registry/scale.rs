@@ -37,8 +37,8 @@ impl Call<'_> {
         let options = WriteOptions::parse(&self.request.query, "UpdateOptions")?;
         let decoded = self.decode_as(body, expected(), options.field_validation)?;
         let mut scale = decoded.object;
-        self.check_name(&scale)?;
-        self.check_namespace(&mut scale)?;
+        let fits = self.check_name(&scale).and_then(|()| self.check_namespace(&mut scale));
+        fits.map_err(|status| status.with_warnings(decoded.warnings.clone()))?;
         self.write_scale(&options, decoded.warnings, |old, live| {
             self.check_uid(&scale, old, &options)?;
             let fields = self.record_scale(old, live, &scale, &options);

@@ -127,6 +127,11 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
+    /// Whether new objects are of the first generation; else clients may say what they like.
+    fn sets_generation(&self) -> bool {
+        self.has_generation()
+    }
+
     /// Whether a PUT without a resource version is taken (upstream's `AllowUnconditionalUpdate`).
     fn allow_unconditional_update(&self) -> bool {
         true

@@ -35,8 +35,8 @@ impl Call<'_> {
     pub async fn update(&self, body: &[u8]) -> Result<Answer, Status> {
         let options = WriteOptions::parse(&self.request.query, "UpdateOptions")?;
         let Body { mut object, mut warnings } = self.decode(body, options.field_validation)?;
-        self.check_namespace(&mut object)?;
-        self.check_name(&object)?;
+        let fits = self.check_namespace(&mut object).and_then(|()| self.check_name(&object));
+        fits.map_err(|status| status.with_warnings(warnings.clone()))?;
         let object = self.handle.unserve(object);
         let creatable = self.strategy().allow_create_on_update() && self.request.info.subresource.is_empty();
         if creatable && self.current(&self.key()).await?.is_none() {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::mistakes::Mistakes;
 use super::times::{Layout, MICROSECONDS, SECONDS};
@@ -67,12 +67,18 @@ impl Checker {
         self.mistakes.add(message, &place);
     }
 
-    fn unfit(&mut self, what: &str, ty: &FieldType, place: Place<'_>) {
-        let go_type = match self.stack.last() {
+    /// Notes a number that Go's type cannot hold.
+    fn misfit(&mut self, number: &Number, go_type: &str, place: Place<'_>) {
+        self.mistyped(&format!("number {number}"), go_type, place);
+        self.mistakes.quotes(&place, number);
+    }
+
+    /// Go's name of a type in the field where the checker is.
+    fn go_type(&self, ty: &FieldType) -> String {
+        match self.stack.last() {
             Some((owner, field)) => go_names::of_value(owner, field, ty),
             None => go_names::of_type(ty),
-        };
-        self.mistyped(what, &go_type, place);
+        }
     }
 
     fn structure(&mut self, value: &mut Value, ty: &'static Type, place: Place<'_>) {
@@ -151,27 +157,50 @@ impl Checker {
             FieldType::Time => self.time(value, &SECONDS, place),
             FieldType::MicroTime => self.time(value, &MICROSECONDS, place),
             FieldType::Quantity => self.quantity(value, place),
-            _ => self.unfit(kind_of(value), ty, place),
+            _ => self.mistyped(kind_of(value), &self.go_type(ty), place),
         }
     }
 
     fn integer(&mut self, value: &Value, ty: &FieldType, range: RangeInclusive<i64>, place: Place<'_>) {
         match value {
             Value::Number(number) if number.as_i64().is_some_and(|n| range.contains(&n)) => {}
-            Value::Number(number) => self.unfit(&format!("number {number}"), ty, place),
-            _ => self.unfit(kind_of(value), ty, place),
+            Value::Number(number) => self.misfit(number, &self.go_type(ty), place),
+            _ => self.mistyped(kind_of(value), &self.go_type(ty), place),
         }
     }
 
+    /// Bytes are base64 text, or a list of numbers.
     fn bytes(&mut self, value: &mut Value, place: Place<'_>) {
-        let Value::String(text) = value else { return self.mistyped(kind_of(value), "[]uint8", place) };
-        // Go ignores line ends, and writes its own form back.
-        let packed = text.replace(['\r', '\n'], "");
-        if STANDARD.decode(&packed).is_err() {
-            let message = format!("illegal base64 data at input byte {}", illegal_byte(&packed));
-            self.mistakes.add(message, &place);
+        match value {
+            Value::String(text) => {
+                // Go ignores line ends, and writes its own form back.
+                let packed = text.replace(['\r', '\n'], "");
+                if STANDARD.decode(&packed).is_err() {
+                    let message = format!("illegal base64 data at input byte {}", illegal_byte(&packed));
+                    self.mistakes.add(message, &place);
+                }
+                *text = packed;
+            }
+            Value::Array(list) => {
+                let numbered = list.iter().enumerate();
+                let bytes: Vec<u8> =
+                    numbered.map(|(i, item)| self.byte(item, Place::Item(&place, i))).collect();
+                *value = Value::String(STANDARD.encode(bytes));
+            }
+            _ => self.mistyped(kind_of(value), "[]uint8", place),
         }
-        *text = packed;
+    }
+
+    fn byte(&mut self, value: &Value, place: Place<'_>) -> u8 {
+        match value {
+            Value::Null => {}
+            Value::Number(number) => match number.as_u64().map(u8::try_from) {
+                Some(Ok(byte)) => return byte,
+                _ => self.misfit(number, "uint8", place),
+            },
+            _ => self.mistyped(kind_of(value), "uint8", place),
+        }
+        0
     }
 
     fn time(&mut self, value: &mut Value, layout: &Layout, place: Place<'_>) {
@@ -258,5 +287,26 @@ fn illegal_byte(text: &str) -> usize {
         Some(b'=') if digits % 4 >= 2 => text.len(),
         Some(_) => digits,
         None => text.len() - text.len() % 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn bytes_may_be_numbers() {
+        let ty = Schema::builtin().kind("", "v1", "Secret").expect("a kind");
+        let mut secret = json!({"data": {"a": [104, 105, null], "b": []}});
+        check(&mut secret, ty).expect("a secret");
+        assert_eq!(secret["data"], json!({"a": "aGkA", "b": ""}));
+        for (item, what) in [(json!(256), "number 256"), (json!(-1), "number -1"), (json!({}), "object")] {
+            let said = check(&mut json!({"data": {"a": [1, item]}}), ty).expect_err("no byte");
+            let want =
+                format!("json: cannot unmarshal {what} into Go struct field Secret.data of type uint8");
+            assert_eq!(said.to_string(), want);
+        }
     }
 }

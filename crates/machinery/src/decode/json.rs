@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
+use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 use super::{DEPTH_MAX, DecodeError, Decoded, Media, Place, Strict, repair, scanner};
@@ -49,15 +51,16 @@ struct Watched {
 struct Notes {
     /// Repeated fields, and the unknown ones that were watched for.
     strict: Strict,
-    /// The first of the places.
-    first: Option<String>,
+    /// The first of the places, and the value that is there.
+    first: Option<(String, Box<RawValue>)>,
 }
 
-/// Which of the places comes first.
-pub(super) fn first_of(bytes: &[u8], places: &HashSet<String>) -> Option<String> {
+/// Which of the places comes first, and the text of its value.
+pub(super) fn first_of(bytes: &[u8], places: &HashSet<String>) -> Option<(String, String)> {
     let watched = Watched { places: places.clone(), ..Watched::default() };
     let text = repair::text(bytes);
-    read_noting(&text, DEPTH_MAX, &watched).ok()?.1.first
+    let (place, value) = read_noting(&text, DEPTH_MAX, &watched).ok()?.1.first?;
+    Some((place, value.get().to_owned()))
 }
 
 /// See [`super::in_order`].
@@ -115,19 +118,16 @@ impl Seed<'_> {
         }
     }
 
-    /// Notes the first place that is watched for.
-    fn note_place(&self, place: &Place<'_>) {
-        if !self.watched.places.is_empty() && self.notes.borrow().first.is_none() {
-            let path = place.path();
-            if self.watched.places.contains(&path) {
-                self.notes.borrow_mut().first = Some(path);
-            }
+    /// The path of a place, when it is the first of those that are watched for.
+    fn awaited(&self, place: &Place<'_>) -> Option<String> {
+        if self.watched.places.is_empty() || self.notes.borrow().first.is_some() {
+            return None;
         }
+        Some(place.path()).filter(|path| self.watched.places.contains(path))
     }
 
     /// The seed of a value in this one.
     fn inner<'b>(&'b self, place: Place<'b>, depth: usize) -> Seed<'b> {
-        self.note_place(&place);
         Seed { place, depth, notes: self.notes, watched: self.watched }
     }
 
@@ -140,7 +140,10 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
+        let Some(path) = self.awaited(&self.place) else { return deserializer.deserialize_any(self) };
+        // Who watches for places wants no document.
+        self.notes.borrow_mut().first = Some((path, Box::<RawValue>::deserialize(deserializer)?));
+        Ok(Value::Null)
     }
 }
 

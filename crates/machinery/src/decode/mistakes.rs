@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use serde_json::Number;
+
 use super::{DecodeError, Place, STRICT_ERRORS_MAX, json};
 
 /// A value that does not fit.
@@ -10,6 +12,8 @@ struct Mistake {
     message: String,
     /// Go goes on behind most values, and tells the first; a type with a decoder of its own ends the reading.
     ends: bool,
+    /// A number that the message quotes; Go quotes it as it stands in the text.
+    number: Option<String>,
 }
 
 /// The values of a document that do not fit, in the order of names; not endlessly many.
@@ -23,7 +27,14 @@ impl Mistakes {
 
     pub fn add(&mut self, message: String, place: &Place<'_>) {
         if self.0.len() < STRICT_ERRORS_MAX {
-            self.0.push(Mistake { place: place.path(), message, ends: false });
+            self.0.push(Mistake { place: place.path(), message, ends: false, number: None });
+        }
+    }
+
+    /// The value at this place is this number, and the message quotes it.
+    pub fn quotes(&mut self, place: &Place<'_>, number: &Number) {
+        if let Some(last) = self.0.last_mut().filter(|last| last.place == place.path()) {
+            last.number = Some(number.to_string());
         }
     }
 
@@ -44,11 +55,14 @@ impl Mistakes {
     /// What is told about a document that was read from this JSON.
     pub fn first_in(mut self, source: &[u8]) -> DecodeError {
         self.keep_decisive();
-        if self.0.len() > 1 {
-            let places: HashSet<String> = self.0.iter().map(|mistake| mistake.place.clone()).collect();
-            let first = json::first_of(source, &places);
-            if let Some(at) = self.0.iter().position(|mistake| Some(&mistake.place) == first.as_ref()) {
-                self.0.swap(0, at);
+        let places: HashSet<String> = self.0.iter().map(|mistake| mistake.place.clone()).collect();
+        if let Some((place, text)) = json::first_of(source, &places)
+            && let Some(at) = self.0.iter().position(|mistake| mistake.place == place)
+        {
+            self.0.swap(0, at);
+            let first = &mut self.0[0];
+            if let Some(number) = first.number.take() {
+                first.message = first.message.replacen(&number, &text, 1);
             }
         }
         self.first()
@@ -75,6 +89,8 @@ mod tests {
             (r#"{"spec": {"hostname": 1}, "metadata": {"name": 2}}"#, "hostname", "metadata.name"),
             (r#"{"metadata": {"name": 1, "labels": {"\ud800": 2, "a": 3}}}"#, "metadata.name", "labels"),
             (r#"{"spec": {"containers": [{"name": "a", "args": [1, {}]}]}}"#, "number", "number"),
+            (r#"{"metadata": {"generation": 1e3}}"#, "number 1e3 into", "number 1000.0 into"),
+            (r#"{"spec": {"priority": 1.50}}"#, "number 1.50 into", "number 1.5 into"),
             // What a decoder of the type's own refuses ends the reading.
             (r#"{"metadata": {"name": 1, "creationTimestamp": "x"}}"#, "parsing time", "parsing time"),
             (r#"{"metadata": {"name": 1}, "spec": {"overhead": {"cpu": "x"}}}"#, "quantities", "quantities"),

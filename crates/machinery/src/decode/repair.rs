@@ -74,7 +74,18 @@ fn unit(bytes: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::decode::{Media, object};
+
+    #[test]
+    fn documents_are_read_from_it() {
+        let decoded =
+            object(br#"{"a": "\ud800", "b": 1, "b": "\udc00\n"}"#, Media::Json).expect("a document");
+        assert_eq!(decoded.value, json!({"a": "\u{fffd}", "b": "\u{fffd}\n"}));
+        assert_eq!(decoded.duplicates, ["duplicate field \"b\""]);
+    }
 
     #[test]
     fn what_is_no_text_is_replaced() {

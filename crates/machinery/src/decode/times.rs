@@ -1,6 +1,5 @@
 //! The forms of times, and what Go says about text in none of them.
 
-use crate::text::go_quote;
 use crate::time;
 
 /// A form of times.
@@ -27,14 +26,9 @@ impl Layout {
     pub fn error(&self, text: &str) -> String {
         const PARTS: [&str; 11] = ["2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05"];
         const ZONE: &str = "Z07:00";
-        let said = format!("parsing time {}", go_quote(text));
+        let said = format!("parsing time {}", quote(text));
         let misfit = |rest: &str, part: &str| {
-            format!(
-                "{said} as {}: cannot parse {} as {}",
-                go_quote(self.name),
-                go_quote(rest),
-                go_quote(part)
-            )
+            format!("{said} as {}: cannot parse {} as {}", quote(self.name), quote(rest), quote(part))
         };
         let mut rest = text;
         for part in PARTS.into_iter().chain([self.fraction]) {
@@ -57,6 +51,19 @@ impl Layout {
     }
 }
 
+/// The text as Go's messages about times quote it.
+fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => quoted.extend(['\\', byte.into()]),
+            b' '..=0x7f => quoted.push(byte.into()),
+            _ => quoted.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    quoted + "\""
+}
+
 /// Which part of a time there is not.
 fn out_of_range(text: &str) -> &'static str {
     const PARTS: [(&str, usize, std::ops::Range<u8>); 4] =
@@ -70,4 +77,16 @@ fn out_of_range(text: &str) -> &'static str {
 /// Whether this is the end of a time: `Z`, or an offset.
 fn is_zone(text: &str) -> bool {
     text == "Z" || text.len() == 6 && text.starts_with(['+', '-']) && text.as_bytes()[3] == b':'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_quoted_byte_by_byte() {
+        let said = SECONDS.error("\u{e9}\"\n");
+        let want = r#"parsing time "\xc3\xa9\"\x0a" as "2006-01-02T15:04:05Z07:00": cannot parse "\xc3\xa9\"\x0a" as "2006""#;
+        assert_eq!(said, want);
+    }
 }

@@ -35,7 +35,7 @@ pub(super) fn message(error: &ScanError, text: &str) -> String {
         ErrorKind::UnknownAnchor => {
             return format!("unknown anchor '{}' referenced", anchor_at(text, error.marker()));
         }
-        kind => match grammar(kind, text) {
+        kind => match grammar(kind, text).or_else(|| behind_quotes(kind, text, error.marker())) {
             // The grammar counts lines from zero, and does not correct that.
             Some((words, at_end)) => (words, if at_end { end(text) } else { line } - 1),
             None => {
@@ -80,6 +80,44 @@ fn own_words(error: &ScanError) -> String {
 
 /// Words, where there are others than the parser's own, and whether the end of the text is meant.
 type Words = (Option<&'static str>, bool);
+
+/// What stands right behind a quoted scalar is a token of its own to go-yaml, and in the wrong place.
+fn behind_quotes(kind: &ErrorKind, text: &str, at: &Marker) -> Option<Words> {
+    use ErrorKind::{
+        CommentNotSeparated, InvalidTrailingDoubleQuotedScalar, InvalidTrailingSingleQuotedScalar,
+    };
+    let behind = [CommentNotSeparated, InvalidTrailingDoubleQuotedScalar, InvalidTrailingSingleQuotedScalar];
+    if !behind.contains(kind) || text.chars().nth(at.index()).is_some_and(|c| matches!(c, '@' | '`')) {
+        return None;
+    }
+    let words = match innermost(text, at.index()) {
+        Some('[') => "did not find expected ',' or ']'",
+        Some(_) => "did not find expected ',' or '}'",
+        None => "did not find expected key",
+    };
+    Some((Some(words), false))
+}
+
+/// The bracket that is open at a character, as far as one can tell without reading all tokens.
+fn innermost(text: &str, at: usize) -> Option<char> {
+    let (mut open, mut quote, mut last) = (Vec::new(), None, '\n');
+    let mut chars = text.chars().take(at);
+    while let Some(c) = chars.next() {
+        // A token begins behind these.
+        let fresh = last.is_whitespace() || matches!(last, '[' | '{' | ',' | ':');
+        match (quote, c) {
+            (Some('"'), '\\') => drop(chars.next()),
+            (Some(end), c) if c == end => quote = None,
+            (None, '"' | '\'') if fresh => quote = Some(c),
+            (None, '#') if last.is_whitespace() => drop(chars.find(|c| *c == '\n')),
+            (None, '[' | '{') if fresh || !open.is_empty() => open.push(c),
+            (None, ']' | '}') => drop(open.pop()),
+            _ => {}
+        }
+        last = c;
+    }
+    open.pop()
+}
 
 /// Errors that are about the order of tokens.
 fn grammar(kind: &ErrorKind, text: &str) -> Option<Words> {
@@ -134,9 +172,16 @@ fn scan(kind: &ErrorKind) -> (Option<&'static str>, At) {
         ErrorKind::TabNotAllowed
         | ErrorKind::TabInBlockIndentation
         | ErrorKind::TabInIndentation
+        | ErrorKind::InvalidTrailingDoubleQuotedScalar
+        | ErrorKind::InvalidTrailingSingleQuotedScalar
         | ErrorKind::UnexpectedCharacter { .. } => "found character that cannot start any token",
         ErrorKind::TabInPlainScalar => "found a tab character that violates indentation",
         ErrorKind::TabAtBlockScalarStart => "found a tab character where an indentation space is expected",
+        ErrorKind::InvalidLowSurrogateHexEscape
+        | ErrorKind::InvalidLowSurrogate
+        | ErrorKind::MissingLowSurrogate
+        | ErrorKind::UnpairedLowSurrogate
+        | ErrorKind::InvalidUnicodeEscape => "found invalid Unicode character escape code",
         ErrorKind::InvalidQuotedScalarHexEscape => "did not find expected hexdecimal number",
         ErrorKind::RecursionLimitExceeded => "exceeded max depth of 10000",
         _ => return (None, At::Mark),
@@ -148,4 +193,23 @@ fn scan(kind: &ErrorKind) -> (Option<&'static str>, At) {
 pub(super) fn anchor_at(text: &str, at: &Marker) -> String {
     let rest = text.chars().skip(at.index()).skip_while(|c| *c == '*');
     rest.take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::{Media, object};
+
+    #[test]
+    fn quoted_text_and_what_stands_behind() {
+        for (text, want) in [
+            ("{\"a\": \"b\" \"c\": 1}", "yaml: did not find expected ',' or '}'"),
+            ("# {\na:\n  - [\"b\" \"c\"]\n", "yaml: line 2: did not find expected ',' or ']'"),
+            ("a:\n  b: 'c' d\n", "yaml: line 1: did not find expected key"),
+            ("a: \"\\ud800\"", "yaml: found invalid Unicode character escape code"),
+            ("a: {\"b\"@: 1}", "yaml: found character that cannot start any token"),
+        ] {
+            let error = object(text.as_bytes(), Media::Yaml).expect_err(text).to_string();
+            assert_eq!(error, want, "{text}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ pub(super) const MERGE_KEY: u16 = 1 << 10;
 pub(super) const DEFAULT: u16 = 1 << 11;
 pub(super) const PROTO_TYPE: u16 = 1 << 12;
 pub(super) const NULL: u16 = 1 << 13;
+pub(super) const EMPTY: u16 = 1 << 14;
 
 /// Levels of arrays and maps within each other, at most.
 const LEVELS_MAX: usize = 4;
@@ -116,6 +117,7 @@ fn flag(letter: &str) -> u16 {
         "v" => VALUE,
         "w" => SHOWN,
         "n" => NULL,
+        "e" => EMPTY,
         "A" => LIST_ATOMIC,
         "S" => LIST_SET,
         "a" => MAP_ATOMIC,

@@ -46,6 +46,8 @@ pub(super) struct Plain {
     pub validate_update: fn(&Value, &Value) -> Errors,
     /// See [`Strategy::validate_status_update`].
     pub validate_status: fn(&Value, &Value) -> Errors,
+    /// Generations are counted, but a client may say from where.
+    pub any_generation: bool,
     /// See [`Strategy::changes_generation`]; `None`: the generic answer.
     pub regenerates: Option<fn(&Value, &Value) -> bool>,
     /// All that is wrong with a write, to the object or its `/status`, when that depends on how it came; before all other
@@ -96,6 +98,7 @@ impl Plain {
             changes_first: false,
             validate_update: |_, _| Errors::new(),
             validate_status: |_, _| Errors::new(),
+            any_generation: false,
             regenerates: None,
             admit: |_, _, _| Errors::new(),
             immutable: &[],
@@ -209,6 +212,10 @@ impl Strategy for Plain {
 
     fn has_generation(&self) -> bool {
         self.generic.generation
+    }
+
+    fn sets_generation(&self) -> bool {
+        self.has_generation() && !self.any_generation
     }
 
     fn changes_generation(&self, object: &Value, old: &Value) -> bool {

@@ -61,11 +61,9 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "csidrivers" => Plain {
             defaults: DRIVER,
             complete: driver_defaults,
-            // Updates are counted, but not from one.
-            prepare: |object| {
-                drop_disabled(object, &Value::Null);
-                meta::set_generation(object, 0);
-            },
+            // Updates are counted, from where the client says.
+            any_generation: true,
+            prepare: |object| drop_disabled(object, &Value::Null),
             prepare_update: drop_disabled,
             warnings: |object| token_warning(object, &Value::Null),
             update_warnings: token_warning,

@@ -165,6 +165,21 @@ async fn failures_come_with_warnings_too() {
             "{method}"
         );
     }
+    let odd = json!({"metadata": {"name": "b"}, "dta": {}}).to_string();
+    for (method, path) in [
+        ("PUT", format!("{MAPS}/a")),
+        ("PUT", "/apis/apps/v1/namespaces/default/deployments/a/scale".to_owned()),
+        ("POST", "/api/v1/namespaces/default/pods/a/binding".to_owned()),
+        ("POST", "/api/v1/namespaces/default/pods/a/eviction".to_owned()),
+    ] {
+        let refused =
+            h.answer(method, &path, Ask::default(), odd.clone().into()).await.err().expect("refused");
+        assert_eq!(
+            (refused.code, refused.warnings()),
+            (400, &["unknown field \"dta\"".to_owned()][..]),
+            "{path}"
+        );
+    }
     let endpoints = "/api/v1/namespaces/default/endpoints/none";
     let refused =
         h.answer("GET", endpoints, Ask::default(), bytes::Bytes::new()).await.err().expect("refused");

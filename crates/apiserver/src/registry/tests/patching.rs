@@ -222,6 +222,8 @@ const REFUSED: &[Case] = &[
         "cannot restore slice from map",
     ),
     ("strategic-merge-patch+json", "", r#"{"metadata":1}"#, 422, "cannot restore struct from: int64"),
+    ("strategic-merge-patch+json", "", r#"{"metadata":{"uid":1}}"#, 422, "cannot convert int64 to types.UID"),
+    ("strategic-merge-patch+json", "", r#"{"metadata":{"uid":[1]}}"#, 422, "unrecognized type: string"),
     ("strategic-merge-patch+json", "", r#"{"immutable":"x"}"#, 422, "unrecognized type: bool"),
     (
         "strategic-merge-patch+json",

@@ -179,7 +179,7 @@ pub(in super::super) fn validate_inline(spec: &Value, path: &Path) -> Errors {
     };
     let only = |field: &str, name: &str, value: &str| {
         let detail = format!("{name}{value} {CONTEXT}");
-        let other = !matches!(text(spec, field), given if given.is_empty() || given == value);
+        let other = has(spec, field) && text(spec, field) != value;
         other.then(|| FieldError::forbidden(&path.child(field), detail))
     };
     let mut errors: Errors = ["claimRef", "capacity"].into_iter().filter_map(forbid).collect();
