@@ -24,6 +24,10 @@ static ROLLING: LazyLock<Rules> = LazyLock::new(|| {
     Rules::new("rollingUpdate = {}\nrollingUpdate.maxUnavailable = 1\nrollingUpdate.maxSurge = 0")
 });
 
+/// Upstream's own form of the strategy has no numbers that are not set.
+static ZEROS: LazyLock<Rules> =
+    LazyLock::new(|| Rules::new("rollingUpdate.maxUnavailable = 0\nrollingUpdate.maxSurge = 0"));
+
 const COUNTS: Counts = Counts {
     all: &[
         "currentNumberScheduled",
@@ -46,6 +50,9 @@ impl Strategy for DaemonSet {
     fn default(&self, object: &mut Value) {
         DEFAULTS.apply(object);
         workload::default(object, "updateStrategy", &ROLLING);
+        if let Some(strategy) = object.pointer_mut("/spec/updateStrategy") {
+            ZEROS.apply(strategy);
+        }
     }
 
     fn prepare_for_create(&self, object: &mut Value) {

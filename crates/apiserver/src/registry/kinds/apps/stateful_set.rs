@@ -251,7 +251,8 @@ fn update_strategy(strategy: &Value, path: &Path) -> Errors {
         "" => vec![FieldError::required(path, "")],
         "OnDelete" if has(strategy, "rollingUpdate") => {
             let detail = "only allowed for updateStrategy 'RollingUpdate'";
-            vec![FieldError::invalid(&at, rolling.clone(), detail)]
+            let error = FieldError::invalid(&at, rolling.clone(), detail);
+            vec![error.as_struct("RollingUpdateStatefulSetStrategy")]
         }
         "OnDelete" => Errors::new(),
         "RollingUpdate" => {
