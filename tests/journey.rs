@@ -14,6 +14,7 @@ use testkit::{Cluster, Host, Registry, busybox, eventually, get, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_knarr");
 const MANIFEST: &str = include_str!("journey/shop.yaml");
+const PAGE: &str = "<html><a href=\"/version.txt\">the version</a></html>";
 const LIMIT: Duration = Duration::from_secs(60);
 const NODE_PORT: u16 = 30080;
 
@@ -37,13 +38,15 @@ fn journey(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     step("start", start(cluster))?;
     let registry = Registry::start(cluster.host)?;
     for version in ["v1", "v2"] {
-        registry.push(&busybox(&[("/www/version.txt", version)])?, "web", version)?;
+        let files = [("/www/version.txt", version), ("/www/index.html", PAGE)];
+        registry.push(&busybox(&files)?, "web", version)?;
     }
     step("deploy", deploy(cluster))?;
     step("look", look(cluster))?;
     step("logs", logs(cluster))?;
     step("exec", exec(cluster))?;
     step("port-forward", port_forward(cluster))?;
+    step("proxy", proxy(cluster))?;
     step("reach", reach(cluster))?;
     step("scale", scale(cluster))?;
     step("roll", roll(cluster))?;
@@ -143,6 +146,18 @@ fn port_forward(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     for _ in 0..3 {
         let answer = cluster.host.in_network(|| get("127.0.0.1:18080", "/version.txt", LIMIT))?;
         ensure!(answer.status == 200 && answer.text() == "v1", "{answer:?}");
+    }
+    Ok(())
+}
+
+fn proxy(cluster: &Cluster<'_>) -> anyhow::Result<()> {
+    let pod = text(&one_pod(cluster)?["metadata"]["name"]);
+    for target in ["services/web".to_owned(), "services/web:80".to_owned(), format!("pods/{pod}:8080")] {
+        let path = format!("/api/v1/namespaces/shop/{target}/proxy");
+        let version = cluster.kubectl(&format!("get --raw {path}/version.txt"))?;
+        ensure!(version == "v1", "{path}: {version}");
+        let page = cluster.kubectl(&format!("get --raw {path}/"))?;
+        ensure!(page.contains(&format!("href=\"{path}/version.txt\"")), "{path}: {page}");
     }
     Ok(())
 }

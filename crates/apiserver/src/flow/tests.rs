@@ -403,6 +403,10 @@ async fn what_needs_a_kubelet_says_what_is_missing() {
         assert_eq!((reply.code, reply.message().as_str()), (code, "pods \"none\" not found"), "{path}");
     }
     assert_eq!(admin.get("/api/v1/namespaces/default/services/https:kubernetes:443/proxy/").await.code, 503);
+    for (method, code) in [("OPTIONS", 404), ("PATCH", 404), ("TRACE", 405)] {
+        let answer = admin.send(method, "/api/v1/namespaces/default/pods/none/proxy/", None).await;
+        assert_eq!(answer.code, code, "{method}");
+    }
 }
 
 /// The recorded answers that depend on who asks and in which form; the others are the registry's.

@@ -1,8 +1,9 @@
 //! Passing a request on: as a plain exchange, or as an upgraded connection copied both ways.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -12,6 +13,8 @@ use machinery::status::Status;
 use tokio::io::AsyncWriteExt;
 
 use super::connect::connect;
+use super::links::{self, Links};
+use super::page;
 use super::target::Target;
 use crate::ApiBody;
 use crate::flow::{Admitted, Chain};
@@ -22,6 +25,14 @@ const COPY_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Headers that speak of one connection only, and are not passed on.
 const HOP_BY_HOP: [HeaderName; 5] = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+
+/// What a target allows other sites holds for its own address, not for the API server's.
+const CORS: [HeaderName; 4] = [
+    ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    ACCESS_CONTROL_ALLOW_HEADERS,
+    ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN,
+];
 
 /// Whether the client asks to turn the connection into something else.
 pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
@@ -126,6 +137,9 @@ pub(super) async fn upgrade(
 fn pass_back(answered: Response<Incoming>) -> Response<ApiBody> {
     let (mut parts, body) = answered.into_parts();
     strip_hop_by_hop(&mut parts.headers);
+    for name in CORS {
+        parts.headers.remove(name);
+    }
     // Extensions belong to the connection to the target.
     let mut response = Response::new(body.map_err(Into::into).boxed_unsync());
     *response.status_mut() = parts.status;
@@ -150,12 +164,18 @@ pub(super) async fn proxy(
     if wants_upgrade(request.headers()) {
         return upgrade(chain, request, &target, &path, &query).await;
     }
-    let prefix = own_path[..own_path.len() - path.len().min(own_path.len())].to_owned();
+    let links = Links {
+        prefix: own_path.strip_suffix(&path).unwrap_or(&own_path).to_owned(),
+        target: authority(&target),
+        asked: asked_host(&request),
+    };
+    let is_head = request.method() == Method::HEAD;
     let (mut parts, body) = request.into_parts();
     strip_hop_by_hop(&mut parts.headers);
-    add_forwarded(&mut parts.headers, &own_path);
-    let host = HeaderValue::from_str(&authority(&target)).map_err(Status::internal)?;
-    parts.headers.insert(HOST, host);
+    let forwarded = HeaderValue::from_str(&links::join(&links.prefix, &path)).map_err(Status::internal)?;
+    parts.headers.insert("x-forwarded-uri", forwarded);
+    let host = if links.asked.is_empty() { &links.target } else { &links.asked };
+    parts.headers.insert(HOST, HeaderValue::from_str(host).map_err(Status::internal)?);
     let mut onward = Request::new(body);
     *onward.method_mut() = parts.method;
     *onward.uri_mut() =
@@ -167,8 +187,18 @@ pub(super) async fn proxy(
         .await
         .map_err(|error| Status::service_unavailable(format!("error trying to reach service: {error}")))?;
     let mut response = pass_back(answered);
-    rewrite_location(response.headers_mut(), &prefix);
-    Ok(response)
+    if response.headers().contains_key(LOCATION) {
+        rewrite_location(response.headers_mut(), &links);
+        return Ok(response);
+    }
+    Ok(if is_head { response } else { page::rewrite(response, links).await })
+}
+
+/// The host that the client asked for.
+fn asked_host(request: &Request<ApiBody>) -> String {
+    let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let host = named.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    host.unwrap_or_default().to_owned()
 }
 
 /// Upstream answers 503 when what is proxied cannot be reached.
@@ -185,28 +215,12 @@ fn redirect(location: &str) -> Result<Response<ApiBody>, Status> {
     Ok(response)
 }
 
-/// Tells the target where the client thinks it is.
-fn add_forwarded(headers: &mut HeaderMap, path: &str) {
-    let host = headers.get(HOST).cloned();
-    for (name, value) in [
-        ("x-forwarded-uri", HeaderValue::from_str(path).ok()),
-        ("x-forwarded-host", host),
-        ("x-forwarded-proto", Some(HeaderValue::from_static("https"))),
-    ] {
-        if let Some(value) = value {
-            headers.insert(name, value);
-        }
-    }
-}
-
 /// A redirect within the target becomes one within the proxied path.
-fn rewrite_location(headers: &mut HeaderMap, prefix: &str) {
-    let Some(location) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else { return };
-    if !location.starts_with('/') || location.starts_with("//") {
-        return;
-    }
-    if let Ok(location) = HeaderValue::from_str(&format!("{prefix}{location}")) {
-        headers.insert(LOCATION, location);
+fn rewrite_location(headers: &mut HeaderMap, links: &Links) {
+    let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    let rewritten = location.and_then(|location| links.rewritten(location));
+    if let Some(Ok(rewritten)) = rewritten.map(|link| HeaderValue::from_str(&link)) {
+        headers.insert(LOCATION, rewritten);
     }
 }
 
@@ -234,20 +248,5 @@ mod tests {
         }
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
-    }
-
-    #[test]
-    fn redirects_stay_below_the_proxied_path() {
-        let cases = [
-            ("/login", "/proxy/login"),
-            ("https://elsewhere/", "https://elsewhere/"),
-            ("//host/x", "//host/x"),
-        ];
-        for (from, to) in cases {
-            let mut headers = HeaderMap::new();
-            headers.insert(LOCATION, HeaderValue::from_static(from));
-            rewrite_location(&mut headers, "/proxy");
-            assert_eq!(headers[LOCATION], to);
-        }
     }
 }

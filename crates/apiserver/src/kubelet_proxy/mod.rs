@@ -5,10 +5,13 @@
 
 mod connect;
 mod forward;
+mod html;
+mod links;
+mod page;
 mod pod;
 mod target;
 
-use http::Response;
+use http::{Method, Response};
 use machinery::status::Status;
 
 use crate::ApiBody;
@@ -25,7 +28,8 @@ pub(crate) async fn answer(chain: &Chain, admitted: Admitted) -> Result<Response
         .lookup(&admitted.info.group, &admitted.info.version, &admitted.info.resource)
         .and_then(|resource| resource.subresource(&admitted.info.subresource))
         .ok_or_else(Status::no_such_resource)?;
-    if admitted.info.name.is_empty() || !served.verbs.contains(&admitted.info.verb.as_str()) {
+    let proxied = admitted.info.subresource == "proxy" && admitted.request.method() == Method::OPTIONS;
+    if admitted.info.name.is_empty() || !proxied && !served.verbs.contains(&admitted.info.verb.as_str()) {
         return Err(Status::method_not_allowed());
     }
     match (admitted.info.resource.as_str(), admitted.info.subresource.as_str()) {
