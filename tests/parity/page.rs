@@ -93,10 +93,10 @@ const OTHERS: &[(&str, &str, &[&str])] = &[
     ("pods", "exec", &["logs_and_sessions_reach_the_kubelet", "the_main_job_from_up_to_down"]),
     ("pods", "log", &["logs_and_sessions_reach_the_kubelet", "the_main_job_from_up_to_down"]),
     ("pods", "portforward", &["logs_and_sessions_reach_the_kubelet", "the_main_job_from_up_to_down"]),
-    ("pods", "proxy", &["what_needs_a_kubelet_says_what_is_missing"]),
+    ("pods", "proxy", &["what_needs_a_kubelet_says_what_is_missing", "the_main_job_from_up_to_down"]),
     ("pods", "resize", &["pods_are_resized_within_their_class"]),
     ("serviceaccounts", "token", &["service_account_tokens", "kubectl_1_35"]),
-    ("services", "proxy", &["what_needs_a_kubelet_says_what_is_missing"]),
+    ("services", "proxy", &["what_needs_a_kubelet_says_what_is_missing", "the_main_job_from_up_to_down"]),
 ];
 
 const FEATURES: &[(&str, &[&str])] = &[
