@@ -6,9 +6,10 @@ use machinery::field::{Errors, FieldError, Path};
 use machinery::{meta, names};
 use serde_json::{Value, json};
 
-use super::cells::{age, or_unset, shortened};
+use super::cells::age;
 use super::check;
 use super::plain::Plain;
+use super::storage_version;
 use super::value::{below, fill, flag, has, int, list, put, text};
 use crate::registry::strategy::Generic;
 
@@ -37,18 +38,10 @@ pub(super) fn plain(group: &str, plural: &str, generic: Generic) -> Option<Plain
             row: Some(migration_row),
             ..base
         },
-        ("internal.apiserver.k8s.io", "storageversions") => {
-            Plain { status_checks: STORAGE_VERSIONS, row: Some(storage_version_row), ..base }
-        }
+        ("internal.apiserver.k8s.io", "storageversions") => storage_version::plain(base),
         _ => return None,
     })
 }
-
-const STORAGE_VERSIONS: &str = "
-status.storageVersions                    unique=apiServerID
-status.storageVersions[].apiServerID      required
-status.storageVersions[].encodingVersion  required
-";
 
 /// Names like those of aggregated APIs and their resources.
 fn migration(object: &Value) -> Errors {
@@ -78,20 +71,6 @@ fn migration_row(object: &Value, _now: i64) -> Vec<Value> {
         }
     }
     vec![json!(meta::name(object)), json!(shown), json!(state)]
-}
-
-fn storage_version_row(object: &Value, now: i64) -> Vec<Value> {
-    let status = &object["status"];
-    let versions: Vec<String> = list(status, "storageVersions")
-        .iter()
-        .map(|one| format!("{}={}", text(one, "apiServerID"), text(one, "encodingVersion")))
-        .collect();
-    vec![
-        json!(meta::name(object)),
-        or_unset(status.get("commonEncodingVersion")),
-        json!(shortened(&versions, "")),
-        age(object, now),
-    ]
 }
 
 fn api_service(object: &Value) -> Errors {

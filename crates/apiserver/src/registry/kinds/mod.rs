@@ -31,6 +31,7 @@ mod scheduling;
 mod shape;
 mod signers;
 mod storage;
+mod storage_version;
 pub(crate) mod value;
 mod webhooks;
 mod workload;
