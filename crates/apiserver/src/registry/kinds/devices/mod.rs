@@ -29,9 +29,6 @@ const REQUESTS_MAX: usize = 32;
 const CONFIG_MAX: usize = 32;
 const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
 
-static TAINT_RULE: LazyLock<Shape> = LazyLock::new(|| {
-    Shape::new("spec struct\nspec.deviceSelector.driver csi-driver\nspec.deviceSelector.device label")
-});
 static SELECTOR: LazyLock<Shape> = LazyLock::new(|| Shape::new("cel required\ncel.expression bytes=10240"));
 
 /// The strategy of a resource of the group.
@@ -98,10 +95,17 @@ fn extended_resource(name: &str, path: &Path) -> Errors {
 
 fn taint_rule(object: &Value) -> Errors {
     let (spec, path) = (&object["spec"], Path::new("spec"));
-    let selector = &spec["deviceSelector"];
-    let mut errors = TAINT_RULE.check(object);
+    let (selector, at) = (&spec["deviceSelector"], path.child("deviceSelector"));
+    let mut errors = Errors::new();
+    if has(selector, "driver") {
+        errors.extend(csi_driver(text(selector, "driver"), &at.child("driver")));
+    }
     if has(selector, "pool") {
-        errors.extend(pool(text(selector, "pool"), &path.child("deviceSelector").child("pool")));
+        errors.extend(pool(text(selector, "pool"), &at.child("pool")));
+    }
+    if has(selector, "device") {
+        let device = text(selector, "device");
+        errors.extend(check::named(&at.child("device"), device, names::dns1123_label(device)));
     }
     errors.extend(taint(&spec["taint"], &path.child("taint")));
     errors

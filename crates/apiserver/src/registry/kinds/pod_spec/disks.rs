@@ -5,8 +5,9 @@ use machinery::names;
 use serde_json::Value;
 
 use super::super::check;
+use super::super::shape::csi_driver;
 use super::super::value::{has, int, list, text};
-use super::sources::{Whose, driver_name, secret_missing};
+use super::sources::{Whose, secret_missing};
 
 const LUN_MAX: i64 = 255;
 const TENANT_MAX: usize = 64;
@@ -192,7 +193,7 @@ pub(super) fn csi(volume: &Value, whose: Whose, path: &Path) -> Errors {
         "nodePublishSecretRef",
         "nodeExpandSecretRef",
     ];
-    let mut errors = driver_name(volume, path);
+    let mut errors = csi_driver(text(volume, "driver"), &path.child("driver"));
     if whose == Whose::Cluster {
         errors.extend(check::required(volume, "volumeHandle", path));
         for field in SECRETS.into_iter().filter(|field| has(volume, field)) {

@@ -285,21 +285,6 @@ fn image(image: &Value, whose: Whose, path: &Path) -> Errors {
     errors
 }
 
-/// Whether a text is a name of one of a driver's things.
-pub(super) fn driver_name(driver: &Value, path: &Path) -> Errors {
-    const LENGTH_MAX: usize = 63;
-    let name = text(driver, "driver");
-    let mut errors: Errors = check::required(driver, "driver", path).into_iter().collect();
-    if name.is_empty() {
-        return errors;
-    }
-    if name.len() > LENGTH_MAX {
-        errors.push(FieldError::too_long(&path.child("driver"), LENGTH_MAX));
-    }
-    errors.extend(check::named(&path.child("driver"), name, names::dns1123_subdomain(&name.to_lowercase())));
-    errors
-}
-
 /// Whether a flag of a volume asks for a secret that is not named.
 pub(super) fn secret_missing(volume: &Value, flags: &[&str]) -> bool {
     flags.iter().any(|field| flag(volume, field)) && !has(volume, "secretRef")
