@@ -66,7 +66,7 @@ fn devices_from_beta(object: &mut Value, kind: &str) {
     for request in requests(object, kind) {
         let exact: Map<String, Value> =
             EXACT.iter().filter_map(|field| Some(((*field).to_owned(), request.remove(*field)?))).collect();
-        if !exact.is_empty() {
+        if exact.values().any(is_said) {
             request.insert("exactly".into(), exact.into());
         }
     }
@@ -77,11 +77,17 @@ fn devices_from_beta(object: &mut Value, kind: &str) {
     }
 }
 
+/// Whether a field says more than its absence.
+fn is_said(value: &Value) -> bool {
+    !value.is_null() && *value != 0 && value != ""
+}
+
 fn devices_to_beta(object: &mut Value, kind: &str) {
     for request in requests(object, kind) {
         if let Some(Value::Object(exact)) = request.remove("exactly") {
             request.extend(exact);
         }
+        request.entry("deviceClassName").or_insert_with(|| "".into());
     }
     for device in devices(object, kind) {
         let name = device.remove("name");
@@ -148,5 +154,17 @@ mod tests {
             assert_eq!(beta.pointer(pointer), Some(&wanted), "{beta}");
             assert_eq!(convert(beta, "resource.k8s.io/v1", kind), object);
         }
+    }
+
+    #[test]
+    fn alternatives_are_no_request_of_their_own() {
+        let request = json!({"name": "a", "deviceClassName": "", "firstAvailable": [{"name": "x"}]});
+        let beta =
+            json!({"apiVersion": "resource.k8s.io/v1beta1", "spec": {"devices": {"requests": [request]}}});
+        let claim = convert(beta, "resource.k8s.io/v1", "ResourceClaim");
+        assert_eq!(
+            claim.pointer("/spec/devices/requests"),
+            Some(&json!([{"name": "a", "firstAvailable": [{"name": "x"}]}]))
+        );
     }
 }
