@@ -205,10 +205,12 @@ fn copy(from: &Value, to: &mut Value, field: &str) {
 
 /// A claim that could not grow may want less again, but more than it has.
 fn shrunk(object: &Value, old: &Value) -> Option<FieldError> {
-    let amount = |object: &Value, pointer: &str| Quantity::from_json(object.pointer(pointer)?).ok();
+    let amount = |object: &Value, pointer: &str| {
+        let amount = object.pointer(pointer).and_then(|amount| Quantity::from_json(amount).ok());
+        amount.unwrap_or_else(|| Quantity::from_i128(0))
+    };
     let wanted = |object: &Value| amount(object, "/spec/resources/requests/storage");
-    let (now, was) = (wanted(object)?, wanted(old)?);
-    let has = amount(old, "/status/capacity/storage").unwrap_or_else(|| Quantity::from_i128(0));
+    let (now, was, has) = (wanted(object), wanted(old), amount(old, "/status/capacity/storage"));
     let path = Path::new("spec").child("resources").child("requests").child("storage");
     (now < was && now <= has)
         .then(|| FieldError::forbidden(&path, "field can not be less than status.capacity"))
