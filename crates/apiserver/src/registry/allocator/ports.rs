@@ -127,7 +127,8 @@ pub(super) fn is_needed(service: &Value, old: Option<&Value>) -> bool {
         if number == 0 { wants_any(service) } else { !u16::try_from(number).is_ok_and(|n| had.contains(&n)) }
     });
     let checked = old.is_some_and(needs_health_check);
-    (has_ports(service) && lacks) || (needs_health_check(service) && !checked)
+    let repeats = old.is_some() && repeated(service).is_some();
+    (has_ports(service) && (lacks || repeats)) || (needs_health_check(service) && !checked)
 }
 
 /// Gives a Service the ports that its type needs and that it does not have.
@@ -185,7 +186,16 @@ fn for_changed(taking: &mut Taking<'_>, service: &mut Value, had: &BTreeSet<u16>
             this(taking, service, i, asked)?;
         }
     }
-    Ok(())
+    repeated(service).map_or(Ok(()), Err)
+}
+
+/// Two ports with one protocol cannot share a node port. A change finds that before anything else is checked.
+fn repeated(service: &Value) -> Option<Status> {
+    let mut seen = BTreeSet::new();
+    let pair = |port| (text(port, "protocol"), node_port(port));
+    let mut pairs = ports(service).iter().map(pair).filter(|(_, number)| *number != 0);
+    let (protocol, number) = pairs.find(|pair| !seen.insert(*pair))?;
+    Some(Status::unknown(format!("duplicate nodePort: {{{protocol} {number}}}")))
 }
 
 fn set(service: &mut Value, i: usize, port: i64) {
@@ -285,6 +295,22 @@ mod tests {
         let old = asks(30_001);
         assert_eq!(given(&asks(30_001), Some(&old), &[30_001], false), Ok(vec![30_001]));
         assert_eq!(given(&asks(30_002), Some(&old), &[30_001, 30_002], false), refusal(30_002, taken));
+    }
+
+    #[test]
+    fn a_change_repeats_no_node_port_of_a_protocol() {
+        let node = |number: u16, protocol: &str| {
+            let second = json!({"port": 2, "nodePort": number, "protocol": protocol});
+            json!({"type": "NodePort", "ports": [{"port": 1, "nodePort": 30_001, "protocol": "TCP"}, second]})
+        };
+        let old = node(30_002, "TCP");
+        assert_eq!(
+            given(&node(30_001, "TCP"), Some(&old), &[30_001, 30_002], false),
+            Err("duplicate nodePort: {TCP 30001}".to_owned())
+        );
+        assert!(is_needed(&service(&node(30_001, "TCP")), Some(&service(&old))));
+        let shared = given(&node(30_001, "UDP"), Some(&old), &[30_001, 30_002], false);
+        assert_eq!(shared, Ok(vec![30_001, 30_001]));
     }
 
     #[test]
