@@ -320,7 +320,7 @@ impl Call<'_> {
     /// Deletes the selected objects of a collection, or of a page of it, and answers with them. The first failure ends it;
     /// what was deleted before stays deleted.
     pub async fn delete_collection(&self, body: &[u8]) -> Result<Answer, Status> {
-        let list_options = ListOptions::parse(&self.request.query, false)?;
+        let list_options = ListOptions::parse(&self.request.query, false)?.limited();
         let selection = self.selection()?;
         let options = DeleteOptions::parse(self, body)?;
         options.check_collection()?;

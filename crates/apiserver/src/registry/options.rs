@@ -171,6 +171,13 @@ impl ListOptions {
         Ok(options)
     }
 
+    /// The same as a page, be it one of everything: the version asked for is then exactly that one.
+    #[must_use]
+    pub fn limited(self) -> Self {
+        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        Self { limit, ..self }
+    }
+
     /// Most objects of a page. Where any version will do, upstream's cache answers with all of them.
     pub fn page_size(&self) -> usize {
         let whole = self.limit == 0 || self.resource_version.as_deref() == Some("0");

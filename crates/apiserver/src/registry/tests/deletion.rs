@@ -274,6 +274,17 @@ async fn a_page_of_a_collection_is_deleted() {
 }
 
 #[tokio::test]
+async fn what_was_made_after_a_version_is_not_deleted_with_it() {
+    let h = Harness::start().await;
+    let first = h.must(201, "POST", MAPS, config_map("a", json!({}))).await;
+    h.must(201, "POST", MAPS, config_map("b", json!({}))).await;
+    let version = first["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    let deleted = h.must(200, "DELETE", &format!("{MAPS}?resourceVersion={version}"), Value::Null).await;
+    assert_eq!(deleted["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(h.get(MAPS).await["items"][0]["metadata"]["name"], "b");
+}
+
+#[tokio::test]
 async fn pods_of_jobs_stay_with_a_warning() {
     let h = Harness::start().await;
     let jobs = "/apis/batch/v1/namespaces/default/jobs";
