@@ -19,7 +19,6 @@ pub(super) fn prepare(service: &mut Value) {
 
 /// What is wrong with a new status (upstream `ValidateLoadBalancerStatus`).
 pub(super) fn validate(service: &Value, old: &Value) -> Errors {
-    const MODES: [&str; 2] = ["Proxy", "VIP"];
     let path = Path::new("status").child("loadBalancer").child("ingress");
     let given = list(&service["status"]["loadBalancer"], "ingress");
     let before = list(&old["status"]["loadBalancer"], "ingress");
@@ -37,16 +36,8 @@ pub(super) fn validate(service: &Value, old: &Value) -> Errors {
         let (at, ip, host) = (path.index(i), text(ingress, "ip"), text(ingress, "hostname"));
         if !ip.is_empty() {
             errors.extend(addresses::new_ip(ip, &known, &at.child("ip")));
-            if !has(ingress, "ipMode") {
-                errors.push(FieldError::required(&at.child("ipMode"), "must be specified when `ip` is set"));
-            }
-        } else if has(ingress, "ipMode") {
-            let detail = "may not be specified when `ip` is not set";
-            errors.push(FieldError::forbidden(&at.child("ipMode"), detail));
         }
-        if has(ingress, "ipMode") {
-            errors.extend(check::enumeration(ingress, "ipMode", &MODES, &at));
-        }
+        errors.extend(ip_mode(ingress, &at.child("ipMode")));
         if !host.is_empty() {
             errors.extend(check::named(&at.child("hostname"), host, names::dns1123_subdomain(host)));
             if host.parse::<std::net::IpAddr>().is_ok() {
@@ -56,4 +47,18 @@ pub(super) fn validate(service: &Value, old: &Value) -> Errors {
         }
     }
     errors
+}
+
+/// Addresses have a mode, names have none.
+fn ip_mode(ingress: &Value, path: &Path) -> Option<FieldError> {
+    const MODES: [&str; 2] = ["Proxy", "VIP"];
+    let is_address = !text(ingress, "ip").is_empty();
+    match ingress.get("ipMode").filter(|mode| !mode.is_null()) {
+        None => is_address.then(|| FieldError::required(path, "must be specified when `ip` is set")),
+        Some(_) if !is_address => {
+            Some(FieldError::forbidden(path, "may not be specified when `ip` is not set"))
+        }
+        Some(mode) if MODES.iter().any(|known| mode == known) => None,
+        Some(mode) => Some(FieldError::not_supported(path, mode.clone(), &MODES)),
+    }
 }
