@@ -162,8 +162,8 @@ impl Write<'_> {
         let changes = finishes || self.sets("uncountedTerminatedPods");
         if changes && finished && left {
             let at = self.path.child("uncountedTerminatedPods");
-            let shown = json!({"Failed": pods["failed"], "Succeeded": pods["succeeded"]});
-            self.errors.push(FieldError::invalid(&at, shown, "must be empty for finished job"));
+            let error = FieldError::invalid(&at, pods.clone(), "must be empty for finished job");
+            self.errors.push(error.as_struct("UncountedTerminatedPods"));
         }
     }
 
