@@ -255,11 +255,16 @@ fn ips(status: &Value, before: &Value, field: &str, path: &Path) -> Errors {
     let (now, was) = (all(status), all(before));
     let found = now.iter().enumerate().filter_map(|(i, ip)| addresses::new_ip(ip, &was, &path.index(i)));
     let mut errors: Errors = found.collect();
-    if now.len() > 1 && !addresses::is_dual_stack(&now) {
-        let detail = "may specify no more than one IP for each IP family";
-        let shown = internal::compact_list("IP", list(status, field));
-        errors.push(FieldError::invalid(path, Value::Null, detail).showing(shown));
+    if now.len() < 2 || addresses::is_dual_stack(&now) {
+        return errors;
     }
+    if let Some((i, ip)) = now.iter().enumerate().find(|(_, ip)| addresses::ip(ip, path).is_err()) {
+        let detail = format!("failed to check for dual stack with error:invalid IP[{i}]: {ip}");
+        errors.push(FieldError::internal(path, detail));
+    }
+    let detail = "may specify no more than one IP for each IP family";
+    let shown = internal::compact_list("IP", list(status, field));
+    errors.push(FieldError::invalid(path, Value::Null, detail).showing(shown));
     errors
 }
 
