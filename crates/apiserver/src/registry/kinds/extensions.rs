@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::cells::age;
 use super::check;
+use super::definition;
 use super::plain::Plain;
 use super::storage_version;
-use super::value::{below, fill, flag, has, int, list, put, text};
+use super::value::{flag, has, int, list, text};
 use crate::registry::strategy::Generic;
 
 /// The strategy of a resource of one of these groups.
@@ -24,13 +25,7 @@ pub(super) fn plain(group: &str, plural: &str, generic: Generic) -> Option<Plain
             row: Some(api_service_row),
             ..base
         },
-        ("apiextensions.k8s.io", "customresourcedefinitions") => Plain {
-            complete: definition_defaults,
-            prepare: definition_status,
-            validate_create: definition_name,
-            row: Some(|object, _| vec![json!(meta::name(object)), json!(meta::creation_timestamp(object))]),
-            ..base
-        },
+        ("apiextensions.k8s.io", "customresourcedefinitions") => definition::plain(base),
         ("storagemigration.k8s.io", "storageversionmigrations") => Plain {
             validate: migration,
             immutable: &["/spec/resource"],
@@ -155,45 +150,4 @@ fn api_service_row(object: &Value, now: i64) -> Vec<Value> {
         status => format!("{status} ({})", text(condition, "reason")),
     });
     vec![json!(meta::name(object)), json!(shown), json!(available), age(object, now)]
-}
-
-fn definition_defaults(object: &mut Value) {
-    let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) else { return };
-    fill(spec, "scope", "Namespaced");
-    if let Some(names) = spec.get_mut("names") {
-        let kind = text(names, "kind").to_owned();
-        if !kind.is_empty() {
-            fill(names, "singular", kind.to_lowercase());
-            fill(names, "listKind", format!("{kind}List"));
-        }
-    }
-    if let Some(conversion) = below(spec, "conversion") {
-        fill(conversion, "strategy", "None");
-        if let Some(service) = conversion.pointer_mut("/webhook/clientConfig/service") {
-            fill(service, "port", 443);
-        }
-    }
-}
-
-/// The stored version counts as one that was ever stored from the first moment.
-fn definition_status(object: &mut Value) {
-    let stored: Vec<String> = list(&object["spec"], "versions")
-        .iter()
-        .filter(|version| flag(version, "storage"))
-        .map(|version| text(version, "name").to_owned())
-        .collect();
-    let status =
-        json!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": null, "storedVersions": stored});
-    put(object, "status", status);
-}
-
-fn definition_name(object: &Value) -> Errors {
-    let spec = &object["spec"];
-    let wanted = format!("{}.{}", text(&spec["names"], "plural"), text(spec, "group"));
-    let name = meta::name(object);
-    if name == wanted {
-        return Errors::new();
-    }
-    let detail = r#"must be spec.names.plural+"."+spec.group"#;
-    vec![FieldError::invalid(&Path::new("metadata").child("name"), name, detail)]
 }

@@ -11,6 +11,7 @@ mod check;
 mod conditions;
 mod coordination;
 pub mod core;
+mod definition;
 mod devices;
 mod discovery;
 mod expressions;

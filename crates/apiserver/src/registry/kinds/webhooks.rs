@@ -102,7 +102,8 @@ fn full_name(name: &str, path: &Path) -> Errors {
     Errors::new()
 }
 
-fn client_config(config: &Value, path: &Path) -> Errors {
+/// Where a webhook is: one of two ways to say it.
+pub(super) fn client_config(config: &Value, path: &Path) -> Errors {
     match (has(config, "url"), has(config, "service")) {
         (true, false) => url(text(config, "url"), &path.child("url")),
         (false, true) => service(&config["service"], &path.child("service")),
