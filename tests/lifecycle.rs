@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod controllers;
 mod linearizable;
 mod server;
 

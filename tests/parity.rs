@@ -1,8 +1,11 @@
 //! Upstream's clients, with their caches and patch logic, against one server: each takes every kind of `parity/objects.yaml`
-//! through every verb. `docs/api-parity.md` says which test shows what; a test here writes it.
+//! through every verb. `docs/api-parity.md` says which test shows what; a test here writes it, and
+//! another one looks at the tests that `docs/conformance.md` names.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+#[path = "parity/conformance.rs"]
+mod conformance;
 #[path = "parity/kube_rs.rs"]
 mod kube_rs;
 #[path = "parity/objects.rs"]
@@ -25,6 +28,11 @@ fn every_resource_has_an_object() {
 #[test]
 fn the_page_says_what_the_tests_show() {
     page::check();
+}
+
+#[test]
+fn the_page_of_conformance_names_tests_that_there_are() {
+    conformance::check();
 }
 
 #[test]

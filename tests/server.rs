@@ -66,7 +66,7 @@ impl<'a> Server<'a> {
         self.data.join("kubeconfig")
     }
 
-    fn kubectl(&self, line: &str) -> anyhow::Result<String> {
+    pub fn kubectl(&self, line: &str) -> anyhow::Result<String> {
         let mut command = Command::new(kubectl()?);
         command.arg("--kubeconfig").arg(self.kubeconfig()).args(line.split_whitespace());
         let output = command.env("HOME", self.data).output()?;
@@ -88,7 +88,7 @@ impl<'a> Server<'a> {
         .unwrap_or_else(|error| panic!("{error:#}\n{}", self.log()));
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.data.join("knarr.log")).unwrap_or_default()
     }
 

@@ -6,6 +6,8 @@ usage: kubectl.py KUBECTL SUITE NUMBER OBJECTS_YAML KUBECONFIG
 import functools
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -207,8 +209,14 @@ def discovery():
         expect(word in resources, resources)
     expect("deployments.apps" in kubectl("api-resources --namespaced=true --verbs=list,watch -o name --api-group=apps").split(), "api-resources")
     expect({"v1", "apps/v1", "batch/v1"} <= set(kubectl("api-versions").split()), "api-versions")
-    expect("Server Version: v1.37" in kubectl("version"), "version")
-    expect("is running at" in kubectl("cluster-info"), "cluster-info")
+    for side in ("Client", "Server"):
+        expect(re.search(rf"{side} Version: v\d\.\d+\.[\w.+-]+", kubectl("version")), f"version of the {side}")
+    versions = json.loads(kubectl("version -o json"))
+    for side in ("clientVersion", "serverVersion"):
+        expect(all(versions[side].get(key) for key in ("major", "minor", "gitVersion", "gitCommit", "platform")), f"{versions}")
+    expect(versions["serverVersion"]["gitVersion"].startswith("v1.37"), f"{versions}")
+    info = kubectl("cluster-info")
+    expect("Kubernetes control plane" in info and "is running at" in info, info)
     for path, word in (("pod.spec.containers.resources", "limits"), ("deployments.spec", "replicas"), ("ingress.spec.rules", "http"),
                        ("hpa.spec --api-version=autoscaling/v1", "targetCPU"), ("crd.spec", "names"), ("resourceslices", "devices")):
         expect(word.lower() in kubectl(f"explain {path}").lower(), f"explain {path}")
@@ -316,6 +324,45 @@ def scaled():
     kubectl(f"delete {names} --timeout=60s")
 
 
+def tried():
+    """What would be is shown, and nothing is changed: of a pod and of a deployment."""
+    kubectl("run tried --image=example.com/none:1 --restart=Never --overrides", json.dumps({"spec": {"nodeSelector": {"parity": "none"}}}))
+    def is_as_made():
+        spec = json.loads(kubectl("get pod tried -o json"))["spec"]
+        expect(([c["image"] for c in spec["containers"]], spec["restartPolicy"]) == (["example.com/none:1"], "Never"), f"{spec}")
+    is_as_made()
+    other = {"spec": {"containers": [{"name": "tried", "image": "example.com/none:2"}]}}
+    shown = kubectl("patch pod tried --dry-run=server -o json -p", json.dumps(other))
+    expect('"image": "example.com/none:2"' in shown, shown)
+    is_as_made()
+    declared = kubectl("create deployment tried --image=example.com/none:1 --replicas=0 --dry-run=client -o json")
+    kubectl("create -f -", stdin=declared)
+    shown = kubectl("diff -f -", stdin=declared.replace("none:1", "none:2"), code=1)
+    expect("example.com/none:1" in shown and "example.com/none:2" in shown, shown)
+    kubectl("delete pod/tried deployment/tried --timeout=60s")
+
+
+def proxied():
+    """`proxy` on a port that it picks, and on a socket."""
+    path = os.path.join(HOME, "proxy")
+    for where in ("--port=0", f"--unix-socket={path}"):
+        proxy = subprocess.Popen([KUBECTL, "proxy", where], env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            port = next_line(proxy, "Starting to serve on").rpartition(":")[2]
+            if where == "--port=0":
+                connection = socket.create_connection(("127.0.0.1", int(port)), LIMIT)
+            else:
+                connection = socket.socket(socket.AF_UNIX)
+                connection.connect(path)
+            with connection:
+                connection.sendall(b"GET /api HTTP/1.0\r\nHost: localhost\r\n\r\n")
+                answer = b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+            expect("v1" in json.loads(answer.partition("\r\n\r\n")[2])["versions"], answer)
+        finally:
+            proxy.kill()
+            proxy.wait()
+
+
 def watched():
     """`get -w` tells every event, in each output."""
     for output in ("", "-o=wide", "-o=json"):
@@ -414,7 +461,7 @@ def main():
     for batch in batches():
         failures += batch.walk()
         walked += batch.count
-    for work in (discovery, access, generators, rollout, scaled, watched, printed, client_side, cluster):
+    for work in (discovery, access, generators, rollout, scaled, tried, proxied, watched, printed, client_side, cluster):
         print(work.__name__, flush=True)
         try:
             work()

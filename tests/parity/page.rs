@@ -278,12 +278,15 @@ fn test_names() -> BTreeSet<String> {
         sources(Path::new(ROOT).join("crates")).into_iter().chain(sources(Path::new(ROOT).join("tests")))
     {
         let text = std::fs::read_to_string(file).unwrap();
-        for after in text.split("test]\n").skip(1).chain(text.split("test(").skip(1)) {
-            let name = after.split_once("fn ").and_then(|(_, rest)| rest.split_once('('));
-            names.extend(name.map(|(name, _)| name.to_owned()));
-        }
+        names.extend(tests_in(&text).map(str::to_owned));
     }
     names
+}
+
+/// Names of the functions in a source that are marked as tests.
+pub fn tests_in(source: &str) -> impl Iterator<Item = &str> {
+    let marked = source.split("test]\n").skip(1).chain(source.split("test(").skip(1));
+    marked.filter_map(|after| Some(after.split_once("fn ")?.1.split_once('(')?.0))
 }
 
 fn sources(dir: PathBuf) -> Vec<PathBuf> {

@@ -20,6 +20,8 @@ mod bad_body_tests;
 #[cfg(test)]
 mod bad_input_tests;
 #[cfg(test)]
+mod conformance_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]
 mod token_tests;
