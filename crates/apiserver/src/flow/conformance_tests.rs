@@ -21,49 +21,6 @@ async fn the_version_is_made_of_numbers() {
     assert!(minor.parse::<u32>().is_ok(), "{minor}");
 }
 
-/// What is posted and not kept, as views that it has and that it has not.
-#[tokio::test]
-async fn what_is_not_kept_is_no_table() {
-    const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-    let server = server().await;
-    let admin = Client::admin(&server);
-    assert_eq!(admin.post(ACCOUNTS, json!({"metadata": {"name": "sa"}})).await.code, 201);
-    let view = |name: &str| format!("application/json;as={name};v=v1;g=meta.k8s.io");
-    let seen = async |accept: String, path: &str, body: &Value| {
-        let reply = Client::admin(&server).with("accept", accept).post(path, body.clone()).await;
-        (reply.code, reply.json())
-    };
-    let review = json!({"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}});
-    let pods = "/api/v1/namespaces/default/pods";
-    for (path, body) in [
-        (REVIEWS, &review),
-        (&format!("{ACCOUNTS}/sa/token"), &json!({})),
-        (&format!("{pods}/p/binding"), &json!({"target": {"name": "n"}})),
-        (&format!("{pods}/p/eviction"), &json!({"metadata": {"name": "p"}})),
-    ] {
-        let (code, refused) = seen(view("Table"), path, body).await;
-        assert_eq!((code, &refused["code"]), (406, &json!(406)), "{path}: {refused}");
-        assert_eq!(
-            refused["message"],
-            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
-        );
-    }
-    let (code, either) = seen(view("Table") + ",application/json", REVIEWS, &review).await;
-    assert_eq!((code, &either["kind"]), (201, &json!("SelfSubjectAccessReview")));
-    let (code, partial) = seen(view("PartialObjectMetadata"), REVIEWS, &review).await;
-    assert_eq!((code, &partial["kind"], partial.get("status")), (201, &json!("PartialObjectMetadata"), None));
-    let (code, refused) = seen(view("PartialObjectMetadataList"), REVIEWS, &review).await;
-    assert_eq!(
-        (code, refused["message"].as_str()),
-        (
-            406,
-            Some(
-                "you requested PartialObjectMetadataList, but the requested object is not a list (*authorization.SelfSubjectAccessReview)"
-            )
-        )
-    );
-}
-
 #[tokio::test]
 async fn every_group_prefers_a_version_it_has() {
     let server = server().await;

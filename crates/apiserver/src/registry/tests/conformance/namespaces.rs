@@ -76,54 +76,55 @@ fn asking(name: &str, requests: [&str; 3], limits: [&str; 3]) -> Value {
     json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i", "resources": resources}]}})
 }
 
+const LIMITS: &str = "/api/v1/namespaces/default/limitranges";
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const NOTHING: [&str; 3] = [""; 3];
+
+/// Sends a pod that asks for too little or too much, or what was so once.
+async fn try_pod(h: &Harness, code: u16, name: &str, requests: [&str; 3]) {
+    h.registry.fresh().await.expect("the cache follows");
+    h.must(code, "POST", PODS, asking(name, requests, NOTHING)).await;
+}
+
+/// A pod that leaves something open gets it from the limits.
+async fn is_filled_in(h: &Harness, pod: Value, requests: [&str; 3], limits: [&str; 3]) {
+    let path = format!("{PODS}/{}", name(&pod));
+    h.must(201, "POST", PODS, pod).await;
+    let resources = json!({"requests": amounts(requests), "limits": amounts(limits)});
+    assert_eq!(h.get(&path).await["spec"]["containers"][0]["resources"], resources, "{path}");
+}
+
 #[tokio::test]
 async fn limits_fill_in_and_bound_what_pods_ask_for() {
-    const LIMITS: &str = "/api/v1/namespaces/default/limitranges";
-    const PODS: &str = "/api/v1/namespaces/default/pods";
+    let (little, much) = (["10m", "50Mi", "50Gi"], ["600m", "600Mi", "600Gi"]);
+    let (default, limit) = (["100m", "200Mi", "200Gi"], ["500m", "500Mi", "500Gi"]);
     let h = Harness::start().await;
-    let limit = json!({"type": "Container", "min": amounts(["50m", "100Mi", "100Gi"]),
-        "max": amounts(["500m", "500Mi", "500Gi"]), "default": amounts(["500m", "500Mi", "500Gi"]),
-        "defaultRequest": amounts(["100m", "200Mi", "200Gi"])});
-    let sent = json!({"metadata": {"name": "l"}, "spec": {"limits": [limit]}});
+    let limits = json!({"type": "Container", "min": amounts(["50m", "100Mi", "100Gi"]),
+        "max": amounts(limit), "default": amounts(limit), "defaultRequest": amounts(default)});
+    let sent = json!({"metadata": {"name": "l"}, "spec": {"limits": [limits]}});
     let mut events = h.watch(&format!("{LIMITS}?watch=1")).await;
     let mut made = h.must(201, "POST", LIMITS, sent.clone()).await;
     assert!(includes(&made, &sent), "{made}");
     assert_eq!(events.brief().await, ("ADDED".to_owned(), "l".to_owned()));
-    h.registry.fresh().await.expect("the cache follows");
 
-    let nothing = [""; 3];
-    for (pod, requests, limits, expected) in [
-        ("none", nothing, nothing, [["100m", "200Mi", "200Gi"], ["500m", "500Mi", "500Gi"]]),
-        (
-            "some",
-            ["", "150Mi", "150Gi"],
-            ["300m", "", ""],
-            [["300m", "150Mi", "150Gi"], ["300m", "500Mi", "500Gi"]],
-        ),
-    ] {
-        h.must(201, "POST", PODS, asking(pod, requests, limits)).await;
-        let read = h.get(&format!("{PODS}/{pod}")).await;
-        let [requests, limits] = expected.map(amounts);
-        let resources = json!({"requests": requests, "limits": limits});
-        assert_eq!(read["spec"]["containers"][0]["resources"], resources, "{pod}");
-    }
-    let little = || asking("little", ["10m", "50Mi", "50Gi"], nothing);
-    let much = || asking("much", ["600m", "600Mi", "600Gi"], nothing);
-    h.must(403, "POST", PODS, little()).await;
-    h.must(422, "POST", PODS, much()).await;
+    h.registry.fresh().await.expect("the cache follows");
+    is_filled_in(&h, asking("none", NOTHING, NOTHING), default, limit).await;
+    let some = asking("some", ["", "150Mi", "150Gi"], ["300m", "", ""]);
+    is_filled_in(&h, some, ["300m", "150Mi", "150Gi"], ["300m", "500Mi", "500Gi"]).await;
+    try_pod(&h, 403, "little", little).await;
+    // More than the limit that was filled in.
+    try_pod(&h, 422, "much", much).await;
 
     let lower = amounts(["9m", "49Mi", "49Gi"]);
     made["spec"]["limits"][0]["min"] = lower.clone();
     h.must(200, "PUT", &format!("{LIMITS}/l"), made).await;
     assert_eq!(h.get(&format!("{LIMITS}/l")).await["spec"]["limits"][0]["min"], lower);
-    h.registry.fresh().await.expect("the cache follows");
-    h.must(201, "POST", PODS, little()).await;
-    h.must(422, "POST", PODS, much()).await;
+    try_pod(&h, 201, "little", little).await;
+    try_pod(&h, 422, "much", much).await;
 
     h.must(200, "DELETE", &format!("{LIMITS}/l"), json!({"gracePeriodSeconds": 30})).await;
     assert!(items(&h.get(LIMITS).await).is_empty());
-    h.registry.fresh().await.expect("the cache follows");
-    h.must(201, "POST", PODS, much()).await;
+    try_pod(&h, 201, "much", much).await;
 }
 
 /// Limits and the status that repeats them are written apart; a watch sees each.
