@@ -1,5 +1,6 @@
 //! What controllers do by themselves, on a control plane without nodes: pods are there, and nothing runs them.
 
+mod deployments;
 mod place;
 mod scheduling;
 mod services;

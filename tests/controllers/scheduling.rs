@@ -1,12 +1,10 @@
-//! Which pods get a place on a node, and which make others lose theirs. The nodes are objects only.
+//! Which pods get a place on a node. The nodes are objects only.
 
 use anyhow::ensure;
 use serde_json::{Value, json};
 use testkit::{eventually, until};
 
-use super::place::{PATIENCE, Place, in_a_namespace, is_ending, pod};
-
-const HELD: &str = "example.com/held";
+use super::place::{PATIENCE, Place, in_a_namespace, pod};
 
 /// A node with one processor, as its agent would have it.
 fn node(place: &Place<'_>, name: &str) -> anyhow::Result<()> {
@@ -18,7 +16,6 @@ fn node(place: &Place<'_>, name: &str) -> anyhow::Result<()> {
 fn asking(name: &str, cpu: &str) -> Value {
     let mut pod = pod(name);
     pod["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": cpu}});
-    pod["spec"]["terminationGracePeriodSeconds"] = 1.into();
     pod
 }
 
@@ -91,48 +88,23 @@ fn ports_of_every_address_of_a_host_are_taken_once() {
     });
 }
 
-/// A pod that has the whole node, and whose end waits for whoever holds it.
-fn low(place: &Place<'_>) -> anyhow::Result<()> {
-    node(place, "one")?;
-    for (name, value) in [("low", 1), ("high", 1000)] {
-        place.kubectl(&format!("create priorityclass {name} --value={value}"))?;
-    }
-    let mut low = asking("low", "1");
-    low["spec"]["priorityClassName"] = "low".into();
-    low["metadata"]["finalizers"] = json!([HELD]);
-    place.create(&low)?;
-    placed(place, "low").map(drop)
-}
-
-/// The pod of low priority is told why it ends; once it is gone, the other one has its place.
-fn gives_way(place: &Place<'_>, class: &str) -> anyhow::Result<()> {
-    let mut other = asking("other", "1");
-    other["spec"]["priorityClassName"] = class.into();
-    place.create(&other)?;
-    eventually("the end of the other", PATIENCE, || {
-        let low = place.get("pod low")?;
-        let said = condition(&low, "DisruptionTarget");
-        Ok(is_ending(&low) && said["status"] == "True" && said["reason"] == "PreemptionByScheduler")
-    })?;
-    // What a node's agent and the holder do in the end.
-    place.patch("pod low", &json!({"metadata": {"finalizers": null}}))?;
-    place.kubectl("delete pod low --force --grace-period=0 --ignore-not-found")?;
-    ensure!(placed(place, "other")? == "one", "the place is taken");
-    Ok(())
-}
-
 #[test]
-fn pods_of_low_priority_give_way() {
+fn pods_of_a_runtime_class_are_placed_with_its_overhead() {
     in_a_namespace(|place| {
-        low(place)?;
-        gives_way(place, "high")
-    });
-}
-
-#[test]
-fn pods_of_low_priority_give_way_to_critical_ones() {
-    in_a_namespace(|place| {
-        low(place)?;
-        gives_way(place, "system-cluster-critical")
+        node(place, "one")?;
+        for (name, overhead) in [("light", json!(null)), ("heavy", json!({"cpu": "10m", "memory": "1Mi"}))] {
+            let mut class = json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": "runc"});
+            if !overhead.is_null() {
+                class["overhead"] = json!({"podFixed": overhead});
+            }
+            place.create(&class)?;
+            let mut classy = pod(name);
+            classy["spec"]["runtimeClassName"] = name.into();
+            place.create(&classy)?;
+            placed(place, name)?;
+            let read = place.get(&format!("pod {name}"))?;
+            ensure!(read["spec"]["overhead"] == overhead, "{read}");
+        }
+        Ok(())
     });
 }

@@ -106,3 +106,28 @@ fn services_lead_to_the_pods_that_they_select() {
         Ok(())
     });
 }
+
+#[test]
+fn controllers_and_services_are_exposed() {
+    in_a_namespace(|place| {
+        let labels = json!({"app": "primary"});
+        let mut template = pod("primary");
+        template["spec"]["containers"][0]["ports"] = json!([{"containerPort": 6379}]);
+        place.create(&json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "primary"},
+            "spec": {"replicas": 1, "selector": labels, "template": {"metadata": {"labels": labels}, "spec": template["spec"]}}}))?;
+        let made = place.has("pods", 1)?;
+        let ready = json!({"status": {"podIP": "10.9.9.1", "podIPs": [{"ip": "10.9.9.1"}],
+            "conditions": [{"type": "Ready", "status": "True"}]}});
+        place.patch(&format!("pod {} --subresource=status", name(&made[0])), &ready)?;
+        for (what, service, port) in [("rc primary", "first", 1234), ("service first", "second", 2345)] {
+            place.kubectl(&format!("expose {what} --name={service} --port={port} --target-port=6379"))?;
+            let ports = place.get(&format!("service {service}"))?["spec"]["ports"].take();
+            ensure!(ports[0]["port"] == port && ports[0]["targetPort"] == 6379, "{ports}");
+            ensure!(ports.as_array().is_some_and(|ports| ports.len() == 1), "{ports}");
+            let wanted = BTreeSet::from([format!("{} 10.9.9.1:6379", name(&made[0]))]);
+            let slices = format!("endpointslices -l kubernetes.io/service-name={service}");
+            eventually("the endpoint", PATIENCE, || Ok(of_slices(&place.list(&slices)?) == wanted))?;
+        }
+        Ok(())
+    });
+}

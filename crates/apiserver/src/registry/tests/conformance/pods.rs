@@ -109,3 +109,42 @@ async fn statuses_of_volumes_and_claims_are_patched_and_updated() {
         assert_eq!(h.get(&path).await, updated);
     }
 }
+
+#[tokio::test]
+async fn pods_opt_out_of_the_token_of_their_account() {
+    const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
+    const MOUNTED_AT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let h = Harness::start().await;
+    for (name, mounts) in [("mount", true), ("nomount", false)] {
+        let account = json!({"metadata": {"name": name}, "automountServiceAccountToken": mounts});
+        h.must(201, "POST", ACCOUNTS, account).await;
+    }
+    h.registry.fresh().await.expect("the cache follows");
+    // What the pod says counts, then what the account says.
+    for (account, wanted) in
+        [("default", [true, true, false]), ("mount", [true, true, false]), ("nomount", [false, true, false])]
+    {
+        for (said, wanted) in [Value::Null, true.into(), false.into()].into_iter().zip(wanted) {
+            let named = format!("{account}-{said}");
+            let spec = json!({"serviceAccountName": account, "automountServiceAccountToken": said});
+            let made = h.must(201, "POST", PODS, changed(&pod(&named), &json!({ "spec": spec }))).await;
+            let mounts = made["spec"]["containers"][0]["volumeMounts"].as_array();
+            let mounted = mounts.into_iter().flatten().any(|mount| mount["mountPath"] == MOUNTED_AT);
+            assert_eq!(mounted, wanted, "{named}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn invalid_sysctls_are_rejected_and_others_not_named() {
+    let h = Harness::start().await;
+    let names = ["foo-", "kernel.shmmax", "safe-and-unsafe", "bar.."];
+    let sysctls = names.map(|name| json!({"name": name, "value": "100000000"}));
+    let spec = json!({"securityContext": {"sysctls": sysctls}});
+    let refused = h.must(422, "POST", PODS, changed(&pod("p"), &json!({ "spec": spec }))).await;
+    let message = text(&refused, "/message");
+    for (name, valid) in names.into_iter().zip([false, true, true, false]) {
+        assert_eq!(message.contains(name), !valid, "{message}");
+        assert_eq!(message.contains(&format!("Invalid value: {name:?}")), !valid, "{message}");
+    }
+}
