@@ -5,6 +5,7 @@
 
 mod controllers;
 mod linearizable;
+mod pods;
 mod server;
 
 use std::collections::BTreeMap;
