@@ -4,7 +4,7 @@ use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use super::super::harness::Harness;
+use super::super::harness::{Harness, config};
 use super::life::{Life, OTHER_NAMESPACE};
 use super::text;
 use crate::discovery::Discovery;
@@ -55,7 +55,8 @@ impl Kind {
 }
 
 async fn document(path: &str) -> Value {
-    let answer = Discovery::builtin().answer(&Method::GET, path, &HeaderMap::new(), Wishes::default()).await;
+    let discovery = Discovery::of(config().advertise);
+    let answer = discovery.answer(&Method::GET, path, &HeaderMap::new(), Wishes::default()).await;
     let body = answer.expect("a document").into_body().collect().await.expect("a body").to_bytes();
     serde_json::from_slice(&body).expect("a document is JSON")
 }
