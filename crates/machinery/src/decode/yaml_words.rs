@@ -35,7 +35,7 @@ pub(super) fn message(error: &ScanError, text: &str) -> String {
         ErrorKind::UnknownAnchor => {
             return format!("unknown anchor '{}' referenced", anchor_at(text, error.marker()));
         }
-        kind => match grammar(kind, text).or_else(|| behind_quotes(kind, text, error.marker())) {
+        kind => match grammar(kind, text).or_else(|| misplaced(kind, text, error.marker())) {
             // The grammar counts lines from zero, and does not correct that.
             Some((words, at_end)) => (words, if at_end { end(text) } else { line } - 1),
             None => {
@@ -81,16 +81,26 @@ fn own_words(error: &ScanError) -> String {
 /// Words, where there are others than the parser's own, and whether the end of the text is meant.
 type Words = (Option<&'static str>, bool);
 
-/// What stands right behind a quoted scalar is a token of its own to go-yaml, and in the wrong place.
-fn behind_quotes(kind: &ErrorKind, text: &str, at: &Marker) -> Option<Words> {
-    use ErrorKind::{
-        CommentNotSeparated, InvalidTrailingDoubleQuotedScalar, InvalidTrailingSingleQuotedScalar,
-    };
-    let behind = [CommentNotSeparated, InvalidTrailingDoubleQuotedScalar, InvalidTrailingSingleQuotedScalar];
-    if !behind.contains(kind) || text.chars().nth(at.index()).is_some_and(|c| matches!(c, '@' | '`')) {
-        return None;
+/// What stands right behind a quoted scalar, and a dash between brackets, is a token of its own to go-yaml, and in the wrong
+/// place.
+fn misplaced(kind: &ErrorKind, text: &str, at: &Marker) -> Option<Words> {
+    let before = text.chars().take(at.index()).collect::<String>();
+    match kind {
+        ErrorKind::BlockEntryInFlowCollection if before.trim_end().ends_with(['[', '{', ',', ':']) => {
+            return Some((Some("did not find expected node content"), false));
+        }
+        ErrorKind::InvalidTrailingDoubleQuotedScalar | ErrorKind::InvalidTrailingSingleQuotedScalar
+            if text.chars().nth(at.index()).is_some_and(|c| matches!(c, '@' | '`')) =>
+        {
+            return None;
+        }
+        ErrorKind::BlockEntryInFlowCollection
+        | ErrorKind::CommentNotSeparated
+        | ErrorKind::InvalidTrailingDoubleQuotedScalar
+        | ErrorKind::InvalidTrailingSingleQuotedScalar => {}
+        _ => return None,
     }
-    let words = match innermost(text, at.index()) {
+    let words = match innermost(&before) {
         Some('[') => "did not find expected ',' or ']'",
         Some(_) => "did not find expected ',' or '}'",
         None => "did not find expected key",
@@ -98,10 +108,10 @@ fn behind_quotes(kind: &ErrorKind, text: &str, at: &Marker) -> Option<Words> {
     Some((Some(words), false))
 }
 
-/// The bracket that is open at a character, as far as one can tell without reading all tokens.
-fn innermost(text: &str, at: usize) -> Option<char> {
+/// The bracket that is open at the end, as far as one can tell without reading all tokens.
+fn innermost(text: &str) -> Option<char> {
     let (mut open, mut quote, mut last) = (Vec::new(), None, '\n');
-    let mut chars = text.chars().take(at);
+    let mut chars = text.chars();
     while let Some(c) = chars.next() {
         // A token begins behind these.
         let fresh = last.is_whitespace() || matches!(last, '[' | '{' | ',' | ':');
@@ -200,12 +210,14 @@ mod tests {
     use crate::decode::{Media, object};
 
     #[test]
-    fn quoted_text_and_what_stands_behind() {
+    fn tokens_in_the_wrong_place() {
         for (text, want) in [
             ("{\"a\": \"b\" \"c\": 1}", "yaml: did not find expected ',' or '}'"),
             ("# {\na:\n  - [\"b\" \"c\"]\n", "yaml: line 2: did not find expected ',' or ']'"),
             ("a:\n  b: 'c' d\n", "yaml: line 1: did not find expected key"),
             ("a: \"\\ud800\"", "yaml: found invalid Unicode character escape code"),
+            ("{\"a\": [- 1]}", "yaml: did not find expected node content"),
+            ("{\"a\": 1,\n\"b\": []- 1}", "yaml: line 1: did not find expected ',' or '}'"),
             ("a: {\"b\"@: 1}", "yaml: found character that cannot start any token"),
         ] {
             let error = object(text.as_bytes(), Media::Yaml).expect_err(text).to_string();
