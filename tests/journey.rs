@@ -152,7 +152,7 @@ fn port_forward(cluster: &Cluster<'_>) -> anyhow::Result<()> {
 
 fn proxy(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     let pod = text(&one_pod(cluster)?["metadata"]["name"]);
-    for target in ["services/web".to_owned(), "services/web:80".to_owned(), format!("pods/{pod}:8080")] {
+    for target in ["services/web:http".to_owned(), "services/web:80".to_owned(), format!("pods/{pod}:8080")] {
         let path = format!("/api/v1/namespaces/shop/{target}/proxy");
         let version = cluster.kubectl(&format!("get --raw {path}/version.txt"))?;
         ensure!(version == "v1", "{path}: {version}");
