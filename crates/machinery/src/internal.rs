@@ -9,7 +9,7 @@
 //! + <name>                                the fields of another struct stand here
 //! ```
 //! Without a JSON name it is the Go name with a small first letter. Types: `s` text, `i` number, `b` bool, `q` Quantity, `t` time,
-//! `x` IntOrString, `#N` the struct N, `[T` list, `{T` map; `*T` is null when unset. `?` leaves out what is zero.
+//! `x` IntOrString, `j` JSON as it is, `#N` the struct N, `[T` list, `{T` map; `*T` is null when unset. `?` leaves out what is zero.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
