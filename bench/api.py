@@ -85,8 +85,11 @@ def watchers(work, bearer):
     with open(ca, "wb") as file:
         file.write(base64.b64decode(CLUSTER["certificate-authority-data"]))
     command = [os.environ["WATCHERS"], CLUSTER["server"], ca, bearer, "watched", "1000", "500", "10"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    delivered, age = printed.strip().split("\n")
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        figure("1,000 watchers, 500 updates/s wanted", f"failed: {done.stderr.strip()}")
+        return
+    delivered, age = done.stdout.strip().split("\n")
     figure("1,000 watchers, 500 updates/s wanted", delivered)
     figure("1,000 watchers, events' age on arrival", age.partition(": ")[2])
 
