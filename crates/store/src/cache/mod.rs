@@ -73,6 +73,8 @@ pub struct Listing<M> {
 
 struct State<M> {
     items: BTreeMap<Arc<str>, Arc<Item<M>>>,
+    /// What the bytes of all items add up to.
+    bytes: usize,
     /// The newest revision applied to `items`; the feed's may be ahead of it.
     revision: u64,
     /// Events that came while loading; absent once loaded.
@@ -123,7 +125,12 @@ impl<M: Send + Sync + 'static> Cache<M> {
                 store: Arc::clone(&store),
                 feed: Arc::clone(&feed),
                 index: Arc::clone(&index),
-                state: RwLock::new(State { items: BTreeMap::new(), revision: 0, loading: Some(Vec::new()) }),
+                state: RwLock::new(State {
+                    items: BTreeMap::new(),
+                    bytes: 0,
+                    revision: 0,
+                    loading: Some(Vec::new()),
+                }),
                 channels: Channels::new(scope, options),
                 token: token.clone(),
             });
@@ -148,6 +155,7 @@ impl<M: Send + Sync + 'static> Cache<M> {
 
     /// Takes over the listed entries and the events that came meanwhile. False: too many came to be kept.
     fn load(&self, entries: Vec<Entry>, revision: u64) -> bool {
+        let bytes = entries.iter().map(|entry| entry.bytes.len()).sum();
         let indexed: Vec<_> = entries.into_iter().map(|entry| self.item(entry)).collect();
         let items = indexed.into_iter().map(|item| (Arc::clone(&item.entry.key), item)).collect();
         let mut state = self.state.write();
@@ -157,6 +165,7 @@ impl<M: Send + Sync + 'static> Cache<M> {
             return false;
         }
         state.items = items;
+        state.bytes = bytes;
         state.revision = revision;
         self.channels.begin(revision);
         let late: Vec<_> = late.into_iter().filter(|(_, entry)| entry.revision > revision).collect();
@@ -180,6 +189,11 @@ impl<M: Send + Sync + 'static> Cache<M> {
     /// The number of objects.
     pub fn len(&self) -> usize {
         self.state.read().items.len()
+    }
+
+    /// How many bytes of JSON the objects are together.
+    pub fn bytes(&self) -> usize {
+        self.state.read().bytes
     }
 
     /// Whether there is no object.
@@ -287,9 +301,11 @@ fn advance<M>(state: &mut State<M>, items: Vec<(EventKind, Arc<Item<M>>)>) -> Ve
         let previous = match kind {
             EventKind::Deleted => state.items.remove(&item.entry.key),
             EventKind::Created | EventKind::Modified => {
+                state.bytes += item.entry.bytes.len();
                 state.items.insert(Arc::clone(&item.entry.key), Arc::clone(&item))
             }
         };
+        state.bytes -= previous.as_ref().map_or(0, |previous| previous.entry.bytes.len());
         Arc::new(Change::new(kind, item, previous))
     };
     items.into_iter().map(apply).collect()

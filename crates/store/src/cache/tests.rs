@@ -232,6 +232,7 @@ async fn caches_made_while_writes_go_on_miss_nothing() {
         let entries =
             |items: &[Arc<Item<usize>>]| items.iter().map(|item| item.entry.clone()).collect::<Vec<_>>();
         assert_eq!(entries(&cache.list(PODS, None, None).items), page.entries);
+        assert_eq!(cache.bytes(), page.entries.iter().map(|entry| entry.bytes.len()).sum::<usize>());
         // The list with the watch's changes applied is the same again.
         let exact =
             store.list(PODS, ListOptions { at: Some(listing.revision), ..ListOptions::default() }).await;

@@ -197,13 +197,12 @@ fn rows(registry: &Registry) -> Vec<Row> {
         }
         let Some(handle) = registry.resource(group, resource) else { continue };
         let storage = &handle.storage;
-        let listing = storage.cache.list(&storage.prefix, None, None);
         rows.push(Row {
             group,
             resource,
-            objects: listing.items.len() as f64,
-            bytes: listing.items.iter().map(|item| item.entry.bytes.len()).sum::<usize>() as f64,
-            revision: listing.revision,
+            objects: storage.cache.len() as f64,
+            bytes: storage.cache.bytes() as f64,
+            revision: storage.cache.revision(),
             cached: storage.cached_lists.read(),
             stored: storage.stored_lists.read(),
         });
