@@ -46,12 +46,14 @@ const ANNOTATION_EXPRESSION_MAX: usize = 5 << 10;
 
 /// The strategy of a resource, when it is one of these.
 pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
-    let base = Plain::new(generic);
+    let base = Plain {
+        validate_create: reserved_name,
+        update_warnings: |object, _| reserved_warning(object),
+        ..Plain::new(generic)
+    };
     Some(match plural {
         "validatingadmissionpolicies" => Plain {
             defaults: POLICY,
-            validate_create: reserved_name,
-            update_warnings: |object, _| reserved_warning(object),
             status_checks: STATUS,
             validate: validating,
             row: Some(|o, now| policy_row(o, "validations", now)),
@@ -59,16 +61,12 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         },
         "mutatingadmissionpolicies" => Plain {
             defaults: POLICY,
-            validate_create: reserved_name,
-            update_warnings: |object, _| reserved_warning(object),
             validate: mutating,
             row: Some(|o, now| policy_row(o, "mutations", now)),
             ..base
         },
         "validatingadmissionpolicybindings" => Plain {
             defaults: BINDING,
-            validate_create: reserved_name,
-            update_warnings: |object, _| reserved_warning(object),
             checks: "spec struct\nspec.policyName required\nspec.validationActions required",
             validate: |object| {
                 let mut errors = binding(object);
@@ -80,8 +78,6 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         },
         "mutatingadmissionpolicybindings" => Plain {
             defaults: BINDING,
-            validate_create: reserved_name,
-            update_warnings: |object, _| reserved_warning(object),
             validate: mutating_binding,
             row: Some(binding_row),
             ..base
