@@ -21,7 +21,7 @@ use crate::ApiBody;
 use crate::flow::{Admitted, Chain, header};
 use crate::http::{Accept, Offer, RequestInfo, Wishes, read_limited, respond};
 use crate::registry::{
-    Answer, Body, Expected, WriteOptions, manager, owned_by_poster, read_body, without_table,
+    Answer, Body, Expected, WriteOptions, go_type, manager, owned_by_poster, read_body, without_table,
 };
 
 pub(crate) use claim_status::claim_status_refusals;
@@ -61,14 +61,16 @@ pub(crate) async fn answer(chain: &Chain, admitted: Admitted) -> Result<Response
     if !is_token {
         forget_system_fields(&mut review, resource.namespaced);
     }
-    let manager = manager(&options, header(&parts.headers, USER_AGENT));
-    let owners = owned_by_poster(&review, expected.type_id, &manager, &info.subresource);
+    let owners = answers_what_was_asked(expected.kind).then(|| {
+        let manager = manager(&options, header(&parts.headers, USER_AGENT));
+        owned_by_poster(&review, expected.type_id, &manager, &info.subresource)
+    });
     let decided = decide(chain, &info, &user, expected.kind, review).await;
     let mut answered = decided.map_err(|status| status.with_warnings(warnings.clone()))?;
-    if answers_what_was_asked(expected.kind) {
+    if let Some(owners) = owners {
         machinery::meta::set(&mut answered, "managedFields", owners);
     }
-    let answered = without_table(answered, accept.transform, || go_type(&expected))?;
+    let answered = without_table(answered, accept.transform, || go_type(expected.group, expected.kind))?;
     let answer = Answer::with_code(201, answered.to_string()).with_warnings(warnings);
     Ok(respond(answer, wishes).await)
 }
@@ -104,12 +106,6 @@ fn expected<'a>(group: &'a str, version: &'a str, kind: &'a str) -> Expected<'a>
 /// Whether the answer is the posted object with a status. Others are made anew.
 fn answers_what_was_asked(kind: &str) -> bool {
     !matches!(kind, "SelfSubjectReview" | "SelfSubjectRulesReview")
-}
-
-/// What upstream's source calls the type.
-fn go_type(expected: &Expected<'_>) -> String {
-    let package = expected.group.split('.').next().unwrap_or_default();
-    format!("*{package}.{}", expected.kind)
 }
 
 /// The object with the sections and defaults that are there even when nothing is in them.

@@ -146,14 +146,10 @@ impl ResourceHandle {
 
     /// What upstream's source calls the type of the objects, which some messages show.
     pub fn go_type(&self) -> String {
-        let storage = &self.storage;
-        let package = match storage.group.as_str() {
-            _ if self.type_id.is_none() => return "*unstructured.Unstructured".to_owned(),
-            "" => "core",
-            "internal.apiserver.k8s.io" => "apiserverinternal",
-            group => group.split('.').next().unwrap_or_default(),
-        };
-        format!("*{package}.{}", storage.kind)
+        match self.type_id {
+            Some(_) => go_type(&self.storage.group, &self.storage.kind),
+            None => "*unstructured.Unstructured".to_owned(),
+        }
     }
 
     /// The same for a list of them.
@@ -217,4 +213,14 @@ impl ResourceHandle {
             object
         }
     }
+}
+
+/// What upstream's source calls the type of a built-in kind's objects.
+pub(crate) fn go_type(group: &str, kind: &str) -> String {
+    let package = match group {
+        "" => "core",
+        "internal.apiserver.k8s.io" => "apiserverinternal",
+        group => group.split('.').next().unwrap_or_default(),
+    };
+    format!("*{package}.{kind}")
 }

@@ -68,6 +68,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use answer::without_table;
 pub(crate) use apply::{manager, owned_by_poster};
 pub(crate) use body::{Body, Expected, read as read_body};
+pub(crate) use handle::go_type;
 pub use handle::{Column, ResourceHandle, Storage};
 pub(crate) use keys::{prefix, resource};
 pub use meta::Meta;

@@ -76,12 +76,9 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
             row: Some(binding_row),
             ..base
         },
-        "mutatingadmissionpolicybindings" => Plain {
-            defaults: BINDING,
-            validate: mutating_binding,
-            row: Some(binding_row),
-            ..base
-        },
+        "mutatingadmissionpolicybindings" => {
+            Plain { defaults: BINDING, validate: mutating_binding, row: Some(binding_row), ..base }
+        }
         _ => return None,
     })
 }
