@@ -122,12 +122,9 @@ impl Images {
             let result = self.pull_with_any(reference, secrets).await;
             result.map(|found| (found, started.elapsed()))
         };
-        let mut pulling = self.pulling.lock();
-        // The map holds one reference and this call another.
-        if Arc::strong_count(&lock) <= 2 {
-            pulling.remove(reference);
-        }
-        drop(pulling);
+        drop(lock);
+        // What only the map holds, nobody waits for.
+        self.pulling.lock().retain(|_, lock| Arc::strong_count(lock) > 1);
         match result {
             Ok((found, took)) => {
                 let message = format!(

@@ -32,7 +32,14 @@ pub(super) struct Channel<M> {
     pub(super) wake: Notify,
 }
 
-type ByScope<M> = Arc<Mutex<HashMap<Arc<str>, Arc<Channel<M>>>>>;
+/// The queue of a narrower scope, and how many places there are in it. Counted, because others hold the queue for a
+/// moment too.
+struct Watched<M> {
+    channel: Arc<Channel<M>>,
+    places: usize,
+}
+
+type ByScope<M> = Arc<Mutex<HashMap<Arc<str>, Watched<M>>>>;
 
 /// What a watcher finds at its place in the queue.
 pub(super) enum Taken<M> {
@@ -115,10 +122,10 @@ pub(super) struct Place<M> {
 impl<M> Drop for Place<M> {
     fn drop(&mut self) {
         let mut by_scope = self.by_scope.lock();
-        // This place and the map are the last two owners.
-        if Arc::strong_count(&self.channel) == 2
-            && by_scope.get(&self.scope).is_some_and(|channel| Arc::ptr_eq(channel, &self.channel))
-        {
+        // The history is not in the map, and stays.
+        let Some(watched) = by_scope.get_mut(&self.scope) else { return };
+        watched.places -= 1;
+        if watched.places == 0 {
             by_scope.remove(&self.scope);
         }
     }
@@ -150,9 +157,9 @@ impl<M> Channels<M> {
         let by_scope = self.by_scope.lock();
         for change in changes.iter().filter(|_| !by_scope.is_empty()) {
             let narrower = scopes_of(&change.item.entry.key).filter(|scope| scope.len() > self.scope.len());
-            for channel in narrower.filter_map(|scope| by_scope.get(scope)) {
-                channel.push(Arc::clone(change), &self.limits);
-                pushed.push(Arc::clone(channel));
+            for watched in narrower.filter_map(|scope| by_scope.get(scope)) {
+                watched.channel.push(Arc::clone(change), &self.limits);
+                pushed.push(Arc::clone(&watched.channel));
             }
         }
         changes.iter().for_each(|change| self.history.push(Arc::clone(change), &self.limits));
@@ -175,7 +182,12 @@ impl<M> Channels<M> {
         drop(history);
         let channel = match scope == &*self.scope {
             true => Arc::clone(&self.history),
-            false => Arc::clone(by_scope.entry(scope.into()).or_insert_with(|| Channel::new(start))),
+            false => {
+                let new = || Watched { channel: Channel::new(start), places: 0 };
+                let watched = by_scope.entry(scope.into()).or_insert_with(new);
+                watched.places += 1;
+                Arc::clone(&watched.channel)
+            }
         };
         let next = channel.end();
         drop(by_scope);
@@ -193,6 +205,6 @@ impl<M> Channels<M> {
 
     pub(super) fn close(&self) {
         self.history.close();
-        self.by_scope.lock().values().for_each(|channel| channel.close());
+        self.by_scope.lock().values().for_each(|watched| watched.channel.close());
     }
 }
