@@ -194,6 +194,7 @@ fn fixture() -> &'static Fixture {
             token_key_pem: String::new(),
             ca_pem: String::new(),
             kubelet: None,
+            components: Vec::new(),
             anonymous: false,
         };
         let everyone = std::sync::Arc::new(Everyone);

@@ -77,6 +77,7 @@ const SUITES: [&Suite; 4] = [KUBECTL, KUBE_RS, PYTHON, NODE];
 /// What is not stored, and subresources of special meaning: resource, subresource, tests.
 const OTHERS: &[(&str, &str, &[&str])] = &[
     ("bindings", "", &["a_pod_is_bound_once"]),
+    ("componentstatuses", "", &["components_say_how_they_are"]),
     ("localsubjectaccessreviews", "", &["access_reviews"]),
     ("selfsubjectaccessreviews", "", &["access_reviews", "kubectl_1_35"]),
     ("selfsubjectreviews", "", &["kubectl_1_35"]),

@@ -34,6 +34,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use registry::components::Health;
 pub use server::{TlsError, server_tls};
 
 /// Any error that a body's stream may end with.
@@ -99,6 +100,8 @@ pub struct Config {
     pub ca_pem: String,
     /// Credentials for logs, exec, attach, port-forward and proxies; `None` refuses those.
     pub kubelet: Option<KubeletTls>,
+    /// Parts of the cluster that ComponentStatuses tell about, beside the store, by name.
+    pub components: Vec<(&'static str, Arc<dyn Health>)>,
     /// Whether requests without credentials may read `/healthz`, `/livez`, `/readyz` and `/version`.
     pub anonymous: bool,
 }

@@ -29,6 +29,7 @@ pub(crate) fn config() -> Config {
         token_key_pem: TOKEN_KEY.into(),
         ca_pem: String::new(),
         kubelet: None,
+        components: Vec::new(),
         anonymous: true,
     }
 }

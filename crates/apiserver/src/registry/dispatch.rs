@@ -86,6 +86,7 @@ fn path_fits(info: &RequestInfo, namespaced: bool) -> bool {
 
 async fn object(call: &Call<'_>, body: Bytes) -> Result<Answer, Status> {
     match call.request.info.verb.as_str() {
+        "get" if !call.handle.is_kept() => Box::pin(call.get_component()).await,
         "get" => call.get().await,
         "list" => Box::pin(call.list()).await,
         "watch" => Box::pin(call.watch()).await,

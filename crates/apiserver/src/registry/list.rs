@@ -38,9 +38,10 @@ impl Call<'_> {
     pub async fn list(&self) -> Result<Answer, Status> {
         let options = ListOptions::parse(&self.request.query, false)?;
         let selection = self.selection()?;
-        // What is looked at anew each time is in no version of the store.
-        let page =
-            if self.handle.is_kept() { self.page(&options, &selection).await? } else { Page::default() };
+        let page = match self.handle.is_kept() {
+            true => self.page(&options, &selection).await?,
+            false => self.component_page(&selection).await,
+        };
         self.answer_page(&page)
     }
 

@@ -19,6 +19,7 @@ mod bootstrap;
 mod budget;
 mod call;
 mod column_texts;
+pub(crate) mod components;
 mod convert;
 mod create;
 mod delete;

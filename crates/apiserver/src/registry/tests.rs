@@ -4,6 +4,7 @@ mod admission;
 mod allocation;
 mod applying;
 mod binding;
+mod components;
 mod conformance;
 mod deletion;
 mod evictions;

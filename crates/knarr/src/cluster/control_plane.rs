@@ -18,6 +18,9 @@ use super::transport::Clients;
 use super::{Kubeconfig, Paths, Settings, node};
 
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Components by the names they are supervised under.
+const CONTROLLERS: &str = "controllers";
+const SCHEDULER: &str = "scheduler";
 
 /// Where the API server is reached.
 pub(super) struct Place {
@@ -59,8 +62,9 @@ impl ControlPlane {
         })?;
         let port = listener.local_addr()?.port();
         let advertise = SocketAddr::new(place.advertise, port);
-        let server_token = CancellationToken::new();
-        let config = server_config(settings, &pki, advertise, !place.shared)?;
+        let (server_token, components) = (CancellationToken::new(), CancellationToken::new());
+        let supervisor = Supervisor::new(components.clone());
+        let config = server_config(settings, &pki, advertise, !place.shared, &supervisor)?;
         let server = Arc::new(ApiServer::start(config, store.clone(), server_token.clone()).await?);
         let serving = serve(&server, listener, settings, &pki, &place)?;
         let here = if place.bind.is_unspecified() { [127, 0, 0, 1].into() } else { place.bind };
@@ -68,12 +72,11 @@ impl ControlPlane {
         let admin = pki.client("kubernetes-admin", Some("system:masters"))?;
         let kubeconfig = Kubeconfig::new(&settings.name, local_url.clone(), &pki.ca_pem, admin);
         kubeconfig.write(&paths.kubeconfig())?;
-        let components = CancellationToken::new();
         Ok(Self {
             clients: Clients::new(server, advertise.to_string()),
             pki,
             store,
-            supervisor: Supervisor::new(components.clone()),
+            supervisor,
             local_url,
             url: format!("https://{advertise}"),
             kubeconfig,
@@ -130,7 +133,7 @@ impl ControlPlane {
         let clients = self.clients.clone();
         let manager = clients.of("system:kube-controller-manager", &[]);
         let election = self.election("kube-controller-manager", candidate.as_deref(), &manager);
-        self.supervisor.spawn("controllers", move |token| {
+        self.supervisor.spawn(CONTROLLERS, move |token| {
             let (clients, manager, config) = (clients.clone(), manager.clone(), config.clone());
             let of = move |name: &str| match name {
                 controllers::MANAGER => manager.clone(),
@@ -140,7 +143,7 @@ impl ControlPlane {
         });
         let client = self.clients.of("system:kube-scheduler", &[]);
         let election = self.election("kube-scheduler", candidate.as_deref(), &client);
-        self.supervisor.spawn("scheduler", move |token| {
+        self.supervisor.spawn(SCHEDULER, move |token| {
             let client = client.clone();
             let config = scheduler::Config { metrics: metrics.clone(), ..scheduler::Config::default() };
             lead(election.clone(), token, move |token| scheduler::run(config, client, token))
@@ -213,6 +216,7 @@ fn server_config(
     pki: &Pki,
     advertise: SocketAddr,
     alone: bool,
+    supervisor: &Supervisor,
 ) -> anyhow::Result<apiserver::Config> {
     let kubelet = pki.client("kube-apiserver-kubelet-client", Some("system:masters"))?;
     let issuer = format!("https://kubernetes.default.svc.{}", settings.cluster_domain);
@@ -233,6 +237,10 @@ fn server_config(
             cert_pem: kubelet.cert_pem,
             key_pem: kubelet.key_pem,
         }),
+        components: vec![
+            ("controller-manager", supervisor.health(CONTROLLERS)),
+            ("scheduler", supervisor.health(SCHEDULER)),
+        ],
         anonymous: true,
     })
 }

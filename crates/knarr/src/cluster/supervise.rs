@@ -1,9 +1,12 @@
 //! Keeps components running: one that fails or panics is started again, alone, after a growing pause.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,11 +20,33 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 pub(crate) struct Supervisor {
     tracker: TaskTracker,
     token: CancellationToken,
+    running: Running,
+}
+
+/// The components that were started, and why those that do not run do not.
+type Running = Arc<Mutex<HashMap<&'static str, Result<(), String>>>>;
+
+/// How one component is.
+#[derive(Debug)]
+struct ComponentHealth {
+    name: &'static str,
+    running: Running,
+}
+
+impl apiserver::Health for ComponentHealth {
+    fn check(&self) -> Result<(), String> {
+        self.running.lock().get(self.name).cloned().unwrap_or_else(|| Err("not started".to_owned()))
+    }
 }
 
 impl Supervisor {
     pub(crate) fn new(token: CancellationToken) -> Self {
-        Self { tracker: TaskTracker::new(), token }
+        Self { tracker: TaskTracker::new(), token, running: Running::default() }
+    }
+
+    /// How the component of this name is, whether it was started yet or not.
+    pub(crate) fn health(&self, name: &'static str) -> Arc<dyn apiserver::Health> {
+        Arc::new(ComponentHealth { name, running: self.running.clone() })
     }
 
     /// Runs `component` until the token is cancelled, starting it again when it fails, panics or returns early.
@@ -30,23 +55,24 @@ impl Supervisor {
         F: Fn(CancellationToken) -> R + Send + Sync + 'static,
         R: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        let token = self.token.clone();
+        let (token, running) = (self.token.clone(), self.running.clone());
         self.tracker.spawn(async move {
             let mut pause = PAUSE_MIN;
             loop {
+                running.lock().insert(name, Ok(()));
                 let began = tokio::time::Instant::now();
                 let run = component(token.child_token());
                 let outcome = std::panic::AssertUnwindSafe(run).catch_unwind().await;
                 if token.is_cancelled() {
                     return;
                 }
-                match outcome {
-                    Ok(Ok(())) => {
-                        tracing::warn!(component = name, "component ended early; starting it again")
-                    }
-                    Ok(Err(error)) => tracing::error!(component = name, "component failed: {error:#}"),
-                    Err(_) => tracing::error!(component = name, "component panicked; starting it again"),
-                }
+                let why = match outcome {
+                    Ok(Ok(())) => "it ended early".to_owned(),
+                    Ok(Err(error)) => format!("{error:#}"),
+                    Err(_) => "it panicked".to_owned(),
+                };
+                tracing::error!(component = name, "component does not run: {why}; starting it again");
+                running.lock().insert(name, Err(why));
                 pause = if began.elapsed() > HEALTHY_AFTER { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
                 tokio::select! {
                     () = token.cancelled() => return,
@@ -78,17 +104,28 @@ mod tests {
         let supervisor = Supervisor::new(token.clone());
         let runs = Arc::new(AtomicUsize::new(0));
         let (count, ended) = (runs.clone(), token.clone());
+        let health = supervisor.health("test");
+        assert_eq!(health.check(), Err("not started".to_owned()));
         supervisor.spawn("test", move |_| {
             let (count, ended) = (count.clone(), ended.clone());
             async move {
                 match count.fetch_add(1, Ordering::SeqCst) {
                     0 => panic!("the first run fails"),
                     1 => anyhow::bail!("so does the second"),
-                    _ => ended.cancel(),
+                    _ => ended.cancelled().await,
                 }
                 Ok(())
             }
         });
+        let mut seen = Vec::new();
+        while runs.load(Ordering::SeqCst) < 3 {
+            seen.extend(health.check().err());
+            tokio::time::sleep(PAUSE_MIN / 4).await;
+        }
+        seen.dedup();
+        assert_eq!(seen, ["not started", "it panicked", "so does the second"]);
+        assert_eq!(health.check(), Ok(()));
+        token.cancel();
         supervisor.drain(Duration::from_secs(600)).await;
         assert_eq!(runs.load(Ordering::SeqCst), 3);
     }

@@ -66,6 +66,7 @@ pub fn config() -> crate::Config {
         token_key_pem: String::new(),
         ca_pem: String::new(),
         kubelet: None,
+        components: Vec::new(),
         anonymous: true,
     }
 }

@@ -1,6 +1,7 @@
 //! Kinds of the core group.
 
 mod claim;
+mod component_status;
 mod controller;
 mod data;
 mod endpoints;
@@ -37,6 +38,7 @@ pub(super) fn plain(plural: &str, generic: Generic) -> Option<Plain> {
         "configmaps" => data::config_map(generic),
         "secrets" => data::secret(generic),
         "serviceaccounts" => service_account::plain(generic),
+        "componentstatuses" => component_status::plain(generic),
         "endpoints" => endpoints::plain(generic),
         "events" => event::plain(generic),
         "limitranges" => quota::limit_range(generic),
