@@ -305,7 +305,7 @@ async fn a_thousand_watchers_each_see_every_change() {
 }
 
 #[tokio::test]
-async fn only_a_crowd_rests_between_changes() {
+async fn a_crowd_rests_between_changes() {
     let store = memory();
     let cache = cache(&store).await;
     let mut watch = cache.watch(PODS, 1).await.unwrap();
@@ -319,4 +319,21 @@ async fn only_a_crowd_rests_between_changes() {
     assert!(tokio::time::Instant::now() >= rest, "it was brought before the rest was over");
     drop(crowd);
     assert_eq!(watch.rests_until(), None);
+}
+
+#[tokio::test]
+async fn changes_in_quick_succession_are_taken_together() {
+    let store = memory();
+    let cache = cache(&store).await;
+    let mut watch = cache.watch(PODS, 1).await.unwrap();
+    write(&store, "ns/a", 1).await;
+    write(&store, "ns/a", 2).await;
+    cache.wait_current().await.unwrap();
+    soon(watch.next()).await.unwrap();
+    let rest = watch.rests_until().unwrap();
+    // The second is there already: who has taken it need not rest to hand it out.
+    assert!(watch.try_next().unwrap().is_some());
+    write(&store, "ns/a", 3).await;
+    soon(watch.next()).await.unwrap();
+    assert!(tokio::time::Instant::now() >= rest, "it was brought before the rest was over");
 }

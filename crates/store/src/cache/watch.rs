@@ -23,7 +23,8 @@ const BATCH: usize = 128;
 /// Bringing a change to one more watcher takes about so much of a processor, whatever else the change brings with it. Watchers
 /// of a scope rest so long for each that there is: what comes meanwhile is brought to them together.
 const REST_PER_WATCHER: Duration = Duration::from_micros(50);
-/// Rests shorter than this are left out, and none is longer than that.
+/// Rests shorter than this are left out, and none is longer than that. Changes that follow each other faster are taken together
+/// by a single watcher, too: most of what the first would cost is waking it.
 const REST_MIN: Duration = Duration::from_millis(2);
 const REST_MAX: Duration = Duration::from_millis(50);
 
@@ -61,6 +62,8 @@ pub struct CacheWatch<M> {
     after: u64,
     /// When changes were last taken from the queue.
     taken: Option<Instant>,
+    /// Whether those came soon after others.
+    busy: bool,
 }
 
 impl<M> CacheWatch<M> {
@@ -72,7 +75,16 @@ impl<M> CacheWatch<M> {
     ) -> CacheWatch<M> {
         let Subscription { backlog, place } = subscription;
         let cancelled = Box::pin(token.clone().cancelled_owned());
-        CacheWatch { backlog: backlog.into(), place, feed, cancelled, from: after, after, taken: None }
+        CacheWatch {
+            backlog: backlog.into(),
+            place,
+            feed,
+            cancelled,
+            from: after,
+            after,
+            taken: None,
+            busy: false,
+        }
     }
 
     /// Puts older changes before what is already waiting.
@@ -156,7 +168,9 @@ impl<M> CacheWatch<M> {
             match self.place.channel.take(self.place.next, BATCH) {
                 Taken::Changes(changes) => {
                     self.place.next += changes.len() as u64;
-                    self.taken = Some(Instant::now());
+                    let now = Instant::now();
+                    let last = self.taken.replace(now);
+                    self.busy = changes.len() > 1 || last.is_some_and(|last| now - last < REST_MIN);
                     self.backlog.extend(changes);
                 }
                 Taken::Nothing => return Ok(None),
@@ -192,10 +206,11 @@ impl<M> CacheWatch<M> {
 }
 
 impl<M> CacheWatch<M> {
-    /// Until when a watcher that shares its scope with many others takes nothing more.
+    /// Until when a watcher takes nothing more whose scope has many others or many changes.
     pub(super) fn rests_until(&self) -> Option<Instant> {
         let watchers = u32::try_from(Arc::strong_count(&self.place.channel)).unwrap_or(u32::MAX);
-        let rest = REST_PER_WATCHER.saturating_mul(watchers).min(REST_MAX);
+        let crowd = REST_PER_WATCHER.saturating_mul(watchers).min(REST_MAX);
+        let rest = if self.busy { crowd.max(REST_MIN) } else { crowd };
         self.taken.filter(|_| rest >= REST_MIN).map(|taken| taken + rest)
     }
 }
