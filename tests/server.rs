@@ -135,6 +135,13 @@ fn a_control_plane_needs_no_root_and_keeps_its_objects() {
     let server = Server::start(unprivileged(), &data, &[]).unwrap();
     server.kubectl("create deployment web --image=example.com/web --replicas=2").unwrap();
     server.pods("web", 2);
+    eventually("healthy components", PATIENCE, || {
+        let told = server.kubectl("get componentstatuses --no-headers")?;
+        let words: Vec<&str> = told.split_whitespace().collect();
+        let names = ["controller-manager", "etcd-0", "scheduler"];
+        Ok(words == names.map(|name| [name, "Healthy", "ok"]).concat())
+    })
+    .unwrap();
     assert!(!data.join("home").exists(), "the user's kubeconfig is left alone");
     server.stop().unwrap();
 
