@@ -4,16 +4,17 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use machinery::serialize::type_head;
+use machinery::serialize::to_draft;
 use machinery::status::Status;
 use serde_json::json;
 use store::Entry;
 
+use super::Registry;
 use super::call::Call;
+use super::handle::ResourceHandle;
 use super::list::Page;
 use super::meta::{Meta, Selection};
 use super::seam::Answer;
-use super::{Registry, answer};
 
 /// A key that nothing is ever stored under: reading it asks the store itself.
 const NEVER_STORED: &str = "/registry/health";
@@ -70,9 +71,10 @@ impl Call<'_> {
         let status = if health.is_ok() { "True" } else { "False" };
         let message = health.err().unwrap_or_else(|| "ok".to_owned());
         let condition = json!({"type": "Healthy", "status": status, "message": message});
-        let rest = json!({"metadata": {"name": name}, "conditions": [condition]});
-        let mut bytes = type_head(&self.handle.api_version, &self.handle.kind);
-        bytes.extend_from_slice(&answer::to_bytes(&rest)[1..]);
+        let ResourceHandle { api_version, kind, .. } = &*self.handle;
+        let (bytes, _) = to_draft(&json!({
+            "apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "conditions": [condition]
+        }));
         let key: Arc<str> = self.handle.key("", name).into();
         Entry { key, bytes: bytes.into(), revision: 0, revision_at: 0 }
     }
