@@ -91,6 +91,32 @@ async fn every_write_is_recorded() {
 }
 
 #[tokio::test]
+async fn daemon_sets_count_their_templates_for_whoever_wrote_them() {
+    const GENERATION: &str = "deprecated.daemonset.template.generation";
+    const SETS: &str = "/apis/apps/v1/namespaces/default/daemonsets";
+    let h = Harness::start().await;
+    let mut set = deployment();
+    set["kind"] = json!("DaemonSet");
+    set["spec"].as_object_mut().unwrap().remove("replicas");
+    let owned = json!({"f:annotations": {"f:deprecated.daemonset.template.generation": {}}});
+    let created = h.must(201, "POST", &format!("{SETS}?fieldManager=a"), set.clone()).await;
+    assert_eq!(created["metadata"]["annotations"][GENERATION], "1");
+    let mut first = owned.clone();
+    first["f:annotations"]["."] = json!({});
+    assert_eq!(fields_of(&created, "a Update apps/v1")["f:metadata"], first);
+    // Who applies has said nothing of it.
+    set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("j");
+    let (code, applied) = apply(&h, &format!("{SETS}/d?fieldManager=b&force=true"), set.clone()).await;
+    assert_eq!((code, &applied["metadata"]["annotations"][GENERATION]), (200, &json!("2")));
+    assert_eq!(fields_of(&applied, "b Apply apps/v1").get("f:metadata"), None);
+    assert_eq!(fields_of(&applied, "a Update apps/v1")["f:metadata"], first);
+    // Who replaces it without the annotation has set it back to nothing, for a moment.
+    let replaced = h.must(200, "PUT", &format!("{SETS}/d?fieldManager=c"), set).await;
+    assert_eq!(replaced["metadata"]["annotations"][GENERATION], "2");
+    assert_eq!(fields_of(&replaced, "c Update apps/v1")["f:metadata"], owned);
+}
+
+#[tokio::test]
 async fn a_write_without_change_is_none() {
     let h = Harness::start().await;
     let created = h.must(201, "POST", MAPS, config_map("a", json!({"k": "v"}))).await;

@@ -53,6 +53,10 @@ impl Strategy for DaemonSet {
         if let Some(strategy) = object.pointer_mut("/spec/updateStrategy") {
             ZEROS.apply(strategy);
         }
+        // Likewise it counts templates in a field, which is always there; the annotation is what clients see of it.
+        if meta::annotation(object, GENERATION).is_none() {
+            meta::set_annotation(object, GENERATION, "0");
+        }
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
