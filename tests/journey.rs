@@ -115,8 +115,8 @@ fn logs(cluster: &Cluster<'_>) -> anyhow::Result<()> {
 
 fn exec(cluster: &Cluster<'_>) -> anyhow::Result<()> {
     ensure!(cluster.kubectl("-n shop exec client -- hostname")?.trim() == "client");
-    // kubectl sends the size after the command has begun.
-    let command = "tty; for i in $(seq 300); do stty size 2>/dev/null && break; sleep 0.1; done; exit 7";
+    // kubectl sends the size after the command has begun; busybox' stty succeeds also without one.
+    let command = "tty; for i in $(seq 300); do stty size | grep 33 && break; sleep 0.1; done; exit 7";
     let terminal = format!(
         "stty cols 91 rows 33; {} -n shop exec -it client -- sh -c '{command}'; echo code=$?",
         cluster.kubectl_path().display()

@@ -70,9 +70,17 @@ pub(crate) fn call(socket: &Path, request: &Request) -> Result<Value, ControlErr
     })?;
     let mut line = serde_json::to_string(request).map_err(std::io::Error::from)?;
     line.push('\n');
-    stream.write_all(line.as_bytes())?;
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
+    let asked =
+        stream.write_all(line.as_bytes()).and_then(|()| BufReader::new(stream).read_line(&mut answer));
+    match asked.map_err(|error| (error.kind(), error)) {
+        // It was about to end, as for a moment after it was killed.
+        Ok(0) | Err((std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe, _)) => {
+            return Err(ControlError::NotRunning);
+        }
+        Ok(_) => {}
+        Err((_, error)) => return Err(ControlError::Io(error)),
+    }
     match serde_json::from_str(&answer).map_err(std::io::Error::from)? {
         Answer::Ok(value) => Ok(value),
         Answer::Error(message) => Err(ControlError::Refused(message)),
@@ -164,4 +172,33 @@ pub(crate) fn snapshot_facts(made: &store::Snapshot) -> Value {
 
 fn image_facts(image: &container::Image) -> Value {
     json!({"id": image.id, "tags": image.repo_tags, "digests": image.repo_digests, "bytes": image.size_bytes})
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn who_ends_without_an_answer_does_not_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("control");
+        let call = || call(&socket, &Request::Status);
+        assert!(matches!(call(), Err(ControlError::NotRunning)), "nobody has ever listened");
+        let listener = UnixListener::bind(&socket).unwrap();
+        for reads in [false, true] {
+            std::thread::scope(|scope| {
+                let asked = scope.spawn(call);
+                let (stream, _) = listener.accept().unwrap();
+                if reads {
+                    BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+                }
+                drop(stream);
+                assert!(matches!(asked.join().unwrap(), Err(ControlError::NotRunning)), "{reads}");
+            });
+        }
+        drop(listener);
+        assert!(matches!(call(), Err(ControlError::NotRunning)), "it was killed");
+    }
 }
