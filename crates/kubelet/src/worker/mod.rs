@@ -123,6 +123,8 @@ pub(crate) struct Worker {
     probes: ProbeSet,
     tasks: JoinSet<Outcome>,
     slots: HashMap<Id, Slot>,
+    /// Ids of which news came while the container of the name was being started.
+    unseen: BTreeMap<String, String>,
     reported: BTreeMap<String, String>,
 }
 
@@ -171,6 +173,7 @@ impl Worker {
             probes,
             tasks: JoinSet::new(),
             slots: HashMap::new(),
+            unseen: BTreeMap::new(),
             reported: BTreeMap::new(),
         }
     }
@@ -226,8 +229,13 @@ impl Worker {
                 (error.id(), Outcome::Failed)
             }
         };
-        if let Some(slot) = self.slots.remove(&id) {
-            self.state.apply(&slot, outcome, Timestamp::now());
+        let Some(slot) = self.slots.remove(&id) else { return };
+        self.state.apply(&slot, outcome, Timestamp::now());
+        // It may have ended after the action has looked at it.
+        if let Slot::Container(name) = &slot
+            && let Some(container) = self.unseen.remove(name)
+        {
+            self.inbox.runtime(Some(container));
         }
     }
 
@@ -296,6 +304,7 @@ impl Worker {
             .view(&name)
             .is_some_and(|view| view.current.iter().chain(&view.previous).any(|known| known.id == seen.id));
         if starting && !known {
+            self.unseen.insert(name, seen.id);
             return;
         }
         let seen = with_message(&self.shared, &self.state.pod, &name, seen);

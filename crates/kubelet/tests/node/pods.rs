@@ -56,6 +56,14 @@ async fn running_pods_are_taken_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_during_the_start_is_seen() {
+    let bench = Bench::start().await;
+    bench.runtime.end_at_first_look();
+    let path = bench.create("quick", json!({"restartPolicy": "Never"}));
+    bench.phase(&path, "Succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_ends_by_itself() {
     let bench = Bench::start().await;
     let path = bench.create("job", json!({"restartPolicy": "Never"}));

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use container::*;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 /// Containers that do nothing until a test says so.
 #[derive(Clone)]
@@ -18,6 +18,7 @@ pub struct Fake(Arc<Inner>);
 struct Inner {
     state: Mutex<World>,
     events: broadcast::Sender<ContainerEvent>,
+    looked: Notify,
 }
 
 #[derive(Default)]
@@ -29,6 +30,8 @@ struct World {
     /// What was asked for, in order.
     log: Vec<String>,
     exec_codes: BTreeMap<String, i32>,
+    /// Whether the next container that is looked at ends then.
+    hasty: bool,
 }
 
 fn now_ns() -> i64 {
@@ -44,7 +47,11 @@ impl Fake {
     pub fn new(images: &[&str]) -> Self {
         let state =
             World { images: images.iter().map(|image| (*image).to_owned()).collect(), ..World::default() };
-        Self(Arc::new(Inner { state: Mutex::new(state), events: broadcast::channel(256).0 }))
+        Self(Arc::new(Inner {
+            state: Mutex::new(state),
+            events: broadcast::channel(256).0,
+            looked: Notify::new(),
+        }))
     }
 
     pub fn log(&self) -> Vec<String> {
@@ -84,6 +91,11 @@ impl Fake {
             ContainerEvent { sandbox_id, container_id: Some(id.to_owned()), pod_uid }
         };
         let _ = self.0.events.send(event);
+    }
+
+    /// Lets the next container end just after it is looked at first, which it tells only after the second look.
+    pub fn end_at_first_look(&self) {
+        self.0.state.lock().hasty = true;
     }
 
     fn note(&self, word: impl Into<String>) {
@@ -192,7 +204,18 @@ impl Runtime for Fake {
     }
 
     async fn container_status(&self, id: &str) -> Result<ContainerStatus, RuntimeError> {
-        self.0.state.lock().containers.get(id).cloned().ok_or_else(|| missing("container", id))
+        let (status, hasty) = {
+            let mut state = self.0.state.lock();
+            let status = state.containers.get(id).cloned().ok_or_else(|| missing("container", id))?;
+            (status, std::mem::take(&mut state.hasty))
+        };
+        if hasty {
+            self.exit(id, 0);
+            self.0.looked.notified().await;
+        } else {
+            self.0.looked.notify_one();
+        }
+        Ok(status)
     }
 
     async fn update_resources(&self, _: &str, _: Resources) -> Result<(), RuntimeError> {
