@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -30,16 +31,12 @@ pub(super) struct Queue<M> {
 pub(super) struct Channel<M> {
     queue: RwLock<Queue<M>>,
     pub(super) wake: Notify,
+    /// How many places there are in it; changes under the lock of the queues. Counted, because others hold the queue for a
+    /// moment too.
+    places: AtomicUsize,
 }
 
-/// The queue of a narrower scope, and how many places there are in it. Counted, because others hold the queue for a
-/// moment too.
-struct Watched<M> {
-    channel: Arc<Channel<M>>,
-    places: usize,
-}
-
-type ByScope<M> = Arc<Mutex<HashMap<Arc<str>, Watched<M>>>>;
+type ByScope<M> = Arc<Mutex<HashMap<Arc<str>, Arc<Channel<M>>>>>;
 
 /// What a watcher finds at its place in the queue.
 pub(super) enum Taken<M> {
@@ -52,7 +49,7 @@ pub(super) enum Taken<M> {
 impl<M> Channel<M> {
     fn new(start: u64) -> Arc<Channel<M>> {
         let queue = Queue { changes: VecDeque::new(), first: 0, cost: 0, start, closed: false };
-        Arc::new(Channel { queue: RwLock::new(queue), wake: Notify::new() })
+        Arc::new(Channel { queue: RwLock::new(queue), wake: Notify::new(), places: AtomicUsize::new(0) })
     }
 
     /// At most `max` changes from number `next` on.
@@ -66,6 +63,11 @@ impl<M> Channel<M> {
             true if queue.closed => Taken::Closed,
             true => Taken::Nothing,
         }
+    }
+
+    /// How many watchers read it.
+    pub(super) fn watchers(&self) -> usize {
+        self.places.load(Ordering::Relaxed)
     }
 
     /// The number the next change will get.
@@ -122,10 +124,8 @@ pub(super) struct Place<M> {
 impl<M> Drop for Place<M> {
     fn drop(&mut self) {
         let mut by_scope = self.by_scope.lock();
-        // The history is not in the map, and stays.
-        let Some(watched) = by_scope.get_mut(&self.scope) else { return };
-        watched.places -= 1;
-        if watched.places == 0 {
+        if self.channel.places.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // The history is not in the map, and stays.
             by_scope.remove(&self.scope);
         }
     }
@@ -157,9 +157,9 @@ impl<M> Channels<M> {
         let by_scope = self.by_scope.lock();
         for change in changes.iter().filter(|_| !by_scope.is_empty()) {
             let narrower = scopes_of(&change.item.entry.key).filter(|scope| scope.len() > self.scope.len());
-            for watched in narrower.filter_map(|scope| by_scope.get(scope)) {
-                watched.channel.push(Arc::clone(change), &self.limits);
-                pushed.push(Arc::clone(&watched.channel));
+            for channel in narrower.filter_map(|scope| by_scope.get(scope)) {
+                channel.push(Arc::clone(change), &self.limits);
+                pushed.push(Arc::clone(channel));
             }
         }
         changes.iter().for_each(|change| self.history.push(Arc::clone(change), &self.limits));
@@ -182,13 +182,9 @@ impl<M> Channels<M> {
         drop(history);
         let channel = match scope == &*self.scope {
             true => Arc::clone(&self.history),
-            false => {
-                let new = || Watched { channel: Channel::new(start), places: 0 };
-                let watched = by_scope.entry(scope.into()).or_insert_with(new);
-                watched.places += 1;
-                Arc::clone(&watched.channel)
-            }
+            false => Arc::clone(by_scope.entry(scope.into()).or_insert_with(|| Channel::new(start))),
         };
+        channel.places.fetch_add(1, Ordering::Relaxed);
         let next = channel.end();
         drop(by_scope);
         if closed {
@@ -205,6 +201,6 @@ impl<M> Channels<M> {
 
     pub(super) fn close(&self) {
         self.history.close();
-        self.by_scope.lock().values().for_each(|watched| watched.channel.close());
+        self.by_scope.lock().values().for_each(|channel| channel.close());
     }
 }

@@ -208,7 +208,7 @@ impl<M> CacheWatch<M> {
 impl<M> CacheWatch<M> {
     /// Until when a watcher takes nothing more whose scope has many others or many changes.
     pub(super) fn rests_until(&self) -> Option<Instant> {
-        let watchers = u32::try_from(Arc::strong_count(&self.place.channel)).unwrap_or(u32::MAX);
+        let watchers = u32::try_from(self.place.channel.watchers()).unwrap_or(u32::MAX);
         let crowd = REST_PER_WATCHER.saturating_mul(watchers).min(REST_MAX);
         let rest = if self.busy { crowd.max(REST_MIN) } else { crowd };
         self.taken.filter(|_| rest >= REST_MIN).map(|taken| taken + rest)
