@@ -73,13 +73,13 @@ pub(crate) fn call(socket: &Path, request: &Request) -> Result<Value, ControlErr
     let mut answer = String::new();
     let asked =
         stream.write_all(line.as_bytes()).and_then(|()| BufReader::new(stream).read_line(&mut answer));
-    match asked.map_err(|error| (error.kind(), error)) {
-        // It was about to end, as for a moment after it was killed.
-        Ok(0) | Err((std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe, _)) => {
-            return Err(ControlError::NotRunning);
-        }
-        Ok(_) => {}
-        Err((_, error)) => return Err(ControlError::Io(error)),
+    let cut = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => ControlError::NotRunning,
+        _ => ControlError::Io(error),
+    };
+    // It was about to end, as for a moment after it was killed.
+    if asked.map_err(cut)? == 0 {
+        return Err(ControlError::NotRunning);
     }
     match serde_json::from_str(&answer).map_err(std::io::Error::from)? {
         Answer::Ok(value) => Ok(value),
